@@ -1,8 +1,8 @@
-"""Meters: what usage is counted in, and the one place where a request's counts become the quantities that prices name.
+"""Meters: what usage is counted in, and the one place where a request's counts become what prices are put on.
 
-Leaf meters are disjoint: every token, second and request is in exactly one of them, so that prices of several meters never
-charge a token twice (DESIGN D10). Group meters are sums of leaves. Custom meters are the `units` that an event carries,
-named `units.<name>`.
+Leaf meters are disjoint: every token, second and request is in exactly one of them, so prices of several meters never
+charge a token twice. Group meters are sums of leaves. Custom meters are the `units` that an event carries, named
+`units.<name>`.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def derive_leaves(
 ) -> tuple[Count, ...]:
     """The leaf quantities, in the order of LEAF_METERS and in the smallest unit of each (tokens, microseconds, ...).
 
-    `input_tokens` is the total and includes cache reads and writes, `output_tokens` includes reasoning: this function alone
-    takes them apart. It is linear, so it may be applied to one event, to the sums of an hour, or to NumPy columns.
+    `input_tokens` is the total and includes cache reads and writes, `output_tokens` includes reasoning: this function
+    alone takes them apart. It is linear, so one event, the sums of an hour and NumPy columns may all be given to it.
     """
     return (
         input_tokens - cache_read_input_tokens - cache_write_input_tokens,

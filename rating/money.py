@@ -1,7 +1,7 @@
 """Exact numbers: money, quantities and their rounding.
 
-Money and quantities travel as `Decimal`. Inside, sums are kept as integers of the smallest unit ("scaled": an amount as
-10^-12 of the currency, seconds as microseconds), because an integer is exact whatever the caller's decimal context says.
+Money and quantities travel as `Decimal`. Inside, sums are kept as integers of the smallest unit ("scaled": an amount in
+10^-12 of the currency, seconds as microseconds), because integers are exact whatever the decimal context says.
 Nothing here reads or changes the thread's decimal context, so results are the same under a precision of 5 or of 60.
 
 Floats are refused everywhere: 0.1 is not a price.
@@ -27,7 +27,7 @@ from fractions import Fraction
 from rating.errors import CurrencyError, MoneyError
 
 AMOUNT_DECIMALS = 12
-"""Decimals that amounts are kept to between the price and the invoice line (DESIGN D5 and D9)."""
+"""Decimals that amounts are kept to between the price and the invoice line."""
 AMOUNT_SCALE = 10**AMOUNT_DECIMALS
 
 # 400 digits is far beyond any amount that can occur; a result that would need more raises instead of being rounded.
@@ -57,9 +57,10 @@ def exact_decimal(value: object) -> Decimal:
 
 
 def to_scaled(value: Decimal | int, decimals: int) -> int:
-    """`value` as an integer number of 10^-decimals. Raises MoneyError when it has more decimals or is no exact number."""
+    """`value` as a whole number of 10^-decimals. Raises MoneyError if it has more decimals or is no exact number."""
     if type(value) is int:
-        return value * 10**decimals
+        factor: int = 10**decimals
+        return value * factor
     number = exact_decimal(value)
     scaled = number.scaleb(decimals, _EXACT)
     integer = int(scaled)
@@ -106,7 +107,7 @@ def exact_fraction(value: Decimal | int) -> Fraction:
 
 
 def round_scaled_amount(scaled_amount: int, currency: str) -> int:
-    """An amount in 10^-12 rounded half away from zero to the currency's smallest unit; the result is in 10^-12 again."""
+    """An amount in 10^-12 rounded half away from zero to the currency's smallest unit, again in 10^-12."""
     step: int = 10 ** (AMOUNT_DECIMALS - currency_exponent(currency))
     return round_half_away(scaled_amount, step) * step
 

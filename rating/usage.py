@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -19,7 +19,8 @@ class UsageKey(NamedTuple):
     """Everything that a rate card can match on. A value that the event does not have is the empty string.
 
     `context_bracket` is the index of the bracket that the request's total input falls in (see `context_bracket`).
-    `status` is success, error or aborted; usage that is no request (GPU time) has the empty string and is always charged.
+    `status` is success, error or aborted; usage that is no request (GPU time) has the empty string and
+    is always charged.
     """
 
     tenant_id: str
@@ -42,7 +43,7 @@ def context_bracket(input_tokens: int, edges: Sequence[int] = DEFAULT_CONTEXT_ED
 class UsageTotals:
     """Exact sums of usage, as integers; two of them are merged with `+`, in any order. Differences are totals too.
 
-    Seconds are microseconds, joules are microjoules, and `units` maps the name of a custom unit to its quantity in 10^-9.
+    Seconds are microseconds, joules are microjoules, and `units` maps a custom unit's name to its quantity in 10^-9.
     """
 
     requests: int = 0
@@ -64,11 +65,11 @@ class UsageTotals:
         return self._combine(other, -1)
 
     def _combine(self, other: UsageTotals, sign: int) -> UsageTotals:
-        counts = [getattr(self, name) + sign * getattr(other, name) for name in TOTAL_NAMES]
+        counts: dict[str, int] = {name: getattr(self, name) + sign * getattr(other, name) for name in TOTAL_NAMES}
         units = dict(self.units)
         for name, quantity in other.units.items():
             units[name] = units.get(name, 0) + sign * quantity
-        return UsageTotals(*counts, units={name: quantity for name, quantity in units.items() if quantity})
+        return replace(self, **counts, units={name: quantity for name, quantity in units.items() if quantity})
 
     def counts(self) -> tuple[int, ...]:
         """The built-in sums in the order of TOTAL_NAMES."""

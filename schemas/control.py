@@ -1,0 +1,116 @@
+"""Control records: what changes amounts beside usage. They lie in the log of the tenants they concern, as CloudEvents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from schemas.cloudevents import CloudEvent, decode, envelope_headers
+from schemas.errors import SchemaError
+from schemas.fields import Instant, Name
+from schemas.headers import RawHeaders, RecordHeaders
+from schemas.kinds import Kind
+
+DEFAULT_ACCOUNT: Final = "*"
+"""The `tenant_id` of the assignment of the deployment's default card."""
+
+
+class RateCardActivated(BaseModel):
+    """A version of a rate card becomes known. `card` is the document as published, money and prices as text."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    card: dict[str, Any]
+    published_at: Instant
+    published_by: Name
+
+    @field_validator("card")
+    @classmethod
+    def _no_floats(cls, card: dict[str, Any]) -> dict[str, Any]:
+        place = _find_float(card, "card")
+        if place:
+            raise ValueError(f"{place} is a float: write amounts and quantities as text")
+        return card
+
+
+class AccountAssigned(BaseModel):
+    """From `effective_from` until `effective_to` (open when absent) a tenant is charged by a card; "*" is every other tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    tenant_id: Name
+    card_id: Name
+    effective_from: Instant
+    effective_to: Instant | None = None
+    assigned_by: Name | None = None
+    seller_id: Name | None = None
+
+    @model_validator(mode="after")
+    def _times_in_order(self) -> Self:
+        if self.effective_to is not None and self.effective_to <= self.effective_from:
+            raise ValueError("effective_to must be after effective_from")
+        return self
+
+
+class Tick(BaseModel):
+    """Event time of a quiet partition has reached `time`, although no event says so."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    time: Instant
+
+
+ControlRecord = RateCardActivated | AccountAssigned | Tick
+
+CONTROL_TYPES: Final[Mapping[str, type[RateCardActivated] | type[AccountAssigned] | type[Tick]]] = MappingProxyType(
+    {Kind.RATE_CARD: RateCardActivated, Kind.ASSIGNMENT: AccountAssigned, Kind.TICK: Tick}
+)
+"""CloudEvents type to model."""
+_KINDS: Final = {model: kind for kind, model in CONTROL_TYPES.items()}
+
+
+def encode_control(
+    record: ControlRecord,
+    id: str,  # noqa: A002
+    source: str,
+    time: datetime,
+) -> tuple[bytes, RecordHeaders]:
+    """Value and headers of the Kafka record: a CloudEvent in binary mode."""
+    value = orjson.dumps(record.model_dump(mode="json", exclude_none=True), option=orjson.OPT_SORT_KEYS)
+    return value, envelope_headers(_KINDS[type(record)], id, source, time)
+
+
+def decode_control(value: bytes | None, headers: RawHeaders) -> ControlRecord:
+    """The control record of a Kafka record, structured or binary. DecodeError or SchemaError `invalid_*` where it is none."""
+    return control_from_event(decode(value, headers))
+
+
+def control_from_event(event: CloudEvent) -> ControlRecord:
+    """The control record of an event that is decoded already. SchemaError `invalid_type` or `invalid_<field>`."""
+    model = CONTROL_TYPES.get(event.type)
+    if model is None:
+        raise SchemaError(
+            "invalid_type", f"type {event.type[:80]!r} is not a control record: {', '.join(CONTROL_TYPES)}"
+        )
+    try:
+        return model.model_validate(event.data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "record"
+        raise SchemaError(f"invalid_{name.partition('.')[0]}", f"{name}: {first['msg']}", {"field": name}) from None
+
+
+def _find_float(value: object, place: str) -> str | None:
+    if isinstance(value, float):
+        return place
+    children: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        children = [(f"{place}.{name}", child) for name, child in value.items()]
+    elif isinstance(value, list):
+        children = [(f"{place}[{index}]", child) for index, child in enumerate(value)]
+    return next((found for where, child in children if (found := _find_float(child, where))), None)

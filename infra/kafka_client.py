@@ -46,6 +46,14 @@ PASSING_ERRORS = frozenset(
     }
 )
 """Errors that end by themselves: a broker starts, a leader moves."""
+_NO_TOPIC = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._NOENT,  # what listing the offsets of a topic without leaders says
+    }
+)
 _log = get_logger("infra.kafka")
 
 
@@ -101,7 +109,7 @@ def ask(what: str, request: Callable[[float], T], *, timeout_s: float = 15.0) ->
 def broker_error(what: str, error: KafkaError) -> BrokerError:
     """A BrokerError for librdkafka's `error`; its code is `unknown_topic`, `broker_unreachable` or `broker`."""
     code = "broker"
-    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+    if error.code() in _NO_TOPIC:
         code = "unknown_topic"
     elif error.code() in PASSING_ERRORS:
         code = "broker_unreachable"

@@ -86,9 +86,9 @@ class Settings:
     flush_interval_s: float = 0.5
     """How often the worker commits a partition's changes."""
     dedup_bytes: int = GIB
-    """Memory bound of the duplicate window of one worker process."""
-    dedup_hours: int = 24
-    """Width of the duplicate window in hours of event time."""
+    """Memory bound of the duplicate windows of all partitions together; each has an equal share."""
+    tick_after_s: int = 300
+    """A partition that is quiet for this long gets a tick from its owner, so that its periods close; 0 turns ticks off."""
     session_timeout_s: float = 6.0
     """A member of a consumer group that is silent for this long loses its partitions."""
     transaction_timeout_s: float = 15.0
@@ -252,7 +252,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "context_edges": _edges,
     "flush_interval_s": _seconds(0.01, 60),
     "dedup_bytes": _whole(1024**2, 1024 * GIB),
-    "dedup_hours": _whole(1, 24 * 35),
+    "tick_after_s": _whole(0, 86_400),
     "session_timeout_s": _seconds(1, 300),
     "transaction_timeout_s": _seconds(1, 900),
     "batch_events": _whole(1, 10_000),

@@ -6,6 +6,7 @@ line that says what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,3 +93,9 @@ def format_path(path: Path) -> str:
         else:
             text += f".{step}" if text else step
     return text or "card"
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The end of a message that names the known word nearest to a wrong one, or nothing if none is near."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f", did you mean {close[0]}?" if close else ""

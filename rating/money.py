@@ -10,6 +10,7 @@ Floats are refused everywhere: 0.1 is not a price.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from decimal import (
     ROUND_HALF_UP,
     Clamped,
@@ -93,7 +94,7 @@ def q12(value: Decimal | int | Fraction) -> Decimal:
     return exact_decimal(value).quantize(_AMOUNT_STEP, context=_ROUNDING)
 
 
-def exact_sum(values: list[Decimal]) -> Decimal:
+def exact_sum(values: Iterable[Decimal]) -> Decimal:
     """The exact sum of decimals, whatever the precision of the thread's context."""
     total = Decimal(0)
     for value in values:
@@ -101,9 +102,9 @@ def exact_sum(values: list[Decimal]) -> Decimal:
     return total
 
 
-def exact_fraction(value: Decimal | int) -> Fraction:
-    """`value` as a fraction; floats raise MoneyError."""
-    return Fraction(exact_decimal(value))
+def difference(left: Decimal, right: Decimal) -> Decimal:
+    """Exactly left - right, whatever the precision of the thread's context."""
+    return _EXACT.subtract(left, right)
 
 
 def round_scaled_amount(scaled_amount: int, currency: str) -> int:

@@ -1,9 +1,9 @@
 """Windows of time and billing periods, all in UTC and half-open: [start, end).
 
-A window is an integer: the number of whole windows since 1970-01-01T00:00:00Z. With the usual size of 60 minutes that is
-the hour number, and the code calls it `hour`; a deployment may choose 30 or 15 minutes when it is created. A billing period
-is a calendar month in UTC, written "YYYY-MM", which sorts as it should. The window sizes divide an hour, and UTC has no
-daylight saving, so no window ever lies across two periods.
+A window is an integer: the number of whole windows since 1970-01-01T00:00:00Z. With the usual size of 60 minutes that
+is the hour number, and the code calls it `hour`; a deployment may choose 30 or 15 minutes when it is created. A billing
+period is a calendar month in UTC, written "YYYY-MM", which sorts as it should. Window sizes divide an hour and UTC has
+no daylight saving, so no window ever lies across two periods.
 """
 
 from __future__ import annotations

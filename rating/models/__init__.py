@@ -1,0 +1,27 @@
+"""The price models: one file each, registered here.
+
+A price model turns the quantity of a billing period into an amount. To add one: write `rating/models/<name>.py` with a
+frozen subclass of `PriceModel` whose `model` field is its name, and add the class to `Charge`. Cards, the stream and
+invoices need nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from rating.models.base import PriceModel, Pricer, TierSlice
+from rating.models.flat import Flat
+from rating.models.graduated import Graduated
+from rating.models.per_unit import PerUnit
+
+Charge = Annotated[PerUnit | Graduated | Flat, Field(discriminator="model")]
+"""What the `charge` of a SKU may be: the model named by its field `model`."""
+
+MODELS: dict[str, type[PriceModel]] = {
+    get_args(each.model_fields["model"].annotation)[0]: each for each in get_args(get_args(Charge)[0])
+}
+"""The models by name."""
+
+__all__ = ["MODELS", "Charge", "Flat", "Graduated", "PerUnit", "PriceModel", "Pricer", "TierSlice"]

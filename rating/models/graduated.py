@@ -1,0 +1,76 @@
+"""graduated: each unit costs the price of the tier it falls into, counted from the start of the period."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rating.errors import Path
+from rating.models.base import Edge, Money, PriceModel, Quantity, Segment
+from rating.money import plain
+
+
+class GraduatedTier(BaseModel):
+    """A tier (lower, up_to]: its lower edge is the `up_to` of the tier before it, and the last tier leaves `up_to` out.
+
+    `above` may state the lower edge for readers. `flat_fee` is charged once, by the first unit that enters the tier.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    above: Edge | None = None
+    up_to: Quantity | None = None
+    price: Money = Decimal(0)
+    flat_fee: Money = Decimal(0)
+
+
+class Graduated(PriceModel):
+    """Tiers, each with a price per `per` units and perhaps a flat fee.
+
+    `flat_on_zero` says whether the flat fee of the first tier is owed for a period without any usage (it is, unless the
+    card says false: then the first unit brings it).
+    """
+
+    model: Literal["graduated"]
+    tiers: tuple[GraduatedTier, ...]
+    per: Quantity = Decimal(1)
+    flat_on_zero: bool = True
+
+    def segments(self) -> Sequence[Segment]:
+        """One segment per tier."""
+        lower = Decimal(0)
+        segments = []
+        for tier in self.tiers:
+            segments.append(Segment(lower, tier.up_to, tier.price, self.per, tier.flat_fee))
+            lower = tier.up_to or lower
+        return segments
+
+    def charges_nothing_used(self) -> bool:
+        """As the card says."""
+        return self.flat_on_zero
+
+    def problems(self) -> Iterator[tuple[Path, str]]:
+        """Gaps, overlaps and open ends."""
+        if not self.tiers:
+            yield ("tiers",), "there is no tier: give at least one, the last without up_to"
+        lower = Decimal(0)
+        for index, tier in enumerate(self.tiers):
+            place: Path = ("tiers", index)
+            last = index == len(self.tiers) - 1
+            if tier.above is not None and tier.above > lower:
+                yield (*place, "above"), f"a gap: nothing is priced between {plain(lower)} and {plain(tier.above)}"
+            elif tier.above is not None and tier.above < lower:
+                yield (*place, "above"), f"an overlap: {plain(tier.above)} to {plain(lower)} is priced already"
+            if tier.up_to is None and not last:
+                yield place, "only the last tier may be open: give it an up_to"
+            elif tier.up_to is not None and tier.up_to <= lower:
+                yield (
+                    (*place, "up_to"),
+                    f"{plain(tier.up_to)} is not above the tier before it, which ends at {plain(lower)}",
+                )
+            elif tier.up_to is not None and last:
+                yield (*place, "up_to"), "the last tier must be open: leave its up_to out"
+            lower = tier.up_to or lower

@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS control_records
     time Nullable(DateTime64(6, 'UTC')) COMMENT 'CloudEvents time',
     tenant_id LowCardinality(String) COMMENT 'of an assignment, * = the default card of the deployment',
     card_id LowCardinality(String),
-    card_version String,
+    card_version Nullable(UInt64),
     published_at Nullable(DateTime64(6, 'UTC')),
     published_by String,
     data String COMMENT 'JSON object of the record as published',

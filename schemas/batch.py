@@ -7,9 +7,10 @@ DecodeError. Whether the rows are good is for `schemas.validation`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from schemas.columns import Cast, absent_columns, cast_for, with_default, withou
 from schemas.errors import DecodeError, SchemaError
 from schemas.events import EVENT_TYPES, Event, GpuUsage, GpuUtilization, TokenUsage
 from schemas.framing import inspect_stream
+from schemas.instants import to_microseconds
 
 _DEFAULT_BY_COLUMN: Final[dict[str, object]] = {
     name: value for defaults in DEFAULTS.values() for name, value in defaults.items()
@@ -185,23 +187,37 @@ def rows_to_batch(kind: str, rows: Sequence[Event] | Sequence[Mapping[str, objec
     are not validated beyond what their column can hold. SchemaError `invalid_<column>`: a value that the column cannot hold.
     """
     schema, defaults = schema_for(kind), DEFAULTS[kind]
-    plain = [row.__dict__ if isinstance(row, Event) else row for row in rows]
     columns = []
-    for field in schema:
+    absent = absent_columns(kind, min(len(rows), MAX_ROWS))
+    for field, values, nothing in zip(schema, _by_column(schema.names, rows), absent, strict=True):
         default = defaults.get(field.name)
-        values = [row.get(field.name) for row in plain]
+        if len(nothing) == len(values) and all(value is None or value == default or value == {} for value in values):
+            columns.append(nothing)
+            continue
         if default is not None:
             values = [default if value is None else value for value in values]
-        if field.name == "units":
-            values = [list(value.items()) if value else None for value in values]
         columns.append(_column(field, values))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _column(field: Any, values: list[Any]) -> Any:
+def _by_column(names: list[str], rows: Sequence[Event] | Sequence[Mapping[str, object]]) -> Iterable[Sequence[Any]]:
+    if rows and all(isinstance(row, Event) for row in rows):
+        pick = itemgetter(*names)
+        return zip(*[pick(row.__dict__) for row in rows], strict=True)
+    plain = [row.__dict__ if isinstance(row, Event) else row for row in rows]
+    return ([row.get(name) for row in plain] for name in names)
+
+
+def _column(field: Any, values: Sequence[Any]) -> Any:
     try:
+        if pa.types.is_timestamp(field.type):
+            plain = pa.array([None if value is None else to_microseconds(value) for value in values], pa.int64())
+            return plain.cast(field.type)
         if pa.types.is_decimal(field.type):
             values = [value if value is None else Decimal(value) for value in values]
+        elif pa.types.is_map(field.type):
+            values = [list(value.items()) if isinstance(value, Mapping) else value for value in values]
+            values = [value or None for value in values]
         return pa.array(values, field.type)
     except (*_ARROW_ERRORS, ArithmeticError, UnicodeError) as error:
         text = " ".join(str(error).split())[:200]

@@ -17,7 +17,7 @@ import orjson
 from pydantic import ValidationError
 
 from schemas.errors import DecodeError, SchemaError
-from schemas.events import EVENT_TYPES, Event, GpuUsage, GpuUtilization, TokenUsage, rules
+from schemas.events import EVENT_TYPES, GpuUsage, GpuUtilization, TokenUsage
 from schemas.headers import (
     CLOUDEVENTS_JSON,
     CONTENT_TYPE,
@@ -28,6 +28,7 @@ from schemas.headers import (
     media_type,
 )
 from schemas.instants import format_instant, parse_instant
+from schemas.reasons import reason_of
 
 SPEC_VERSION: Final = "1.0"
 _REQUIRED: Final = ("id", "source", "type")
@@ -75,7 +76,7 @@ def event_data(event: TokenUsage | GpuUsage | GpuUtilization) -> dict[str, objec
     return event.model_dump(mode="json", exclude_defaults=True, exclude={"id", "source"})
 
 
-def envelope_headers(kind: str, id: str, source: str, time: datetime | None = None) -> RecordHeaders:  # noqa: A002
+def envelope_headers(kind: str, id: str, source: str, time: datetime | None = None) -> RecordHeaders:
     """The headers of a binary CloudEvent with JSON data."""
     headers = [
         ("ce_specversion", SPEC_VERSION.encode()),
@@ -107,6 +108,7 @@ def _decode_structured(value: bytes | None, content_type: str) -> CloudEvent:
     attributes = {
         name: part for name, part in envelope.items() if name not in ("data", "data_base64") and part is not None
     }
+    data: object
     if "data_base64" in envelope:
         try:
             data = _json_object(base64.b64decode(envelope["data_base64"], validate=True), "data_base64")
@@ -204,30 +206,9 @@ def to_event(event: CloudEvent) -> TokenUsage | GpuUsage | GpuUtilization:
         raise reason_of(model, error) from None
 
 
-def reason_of(model: type[Event], error: ValidationError) -> SchemaError:
-    """The first thing wrong with an event as one error with code and reason."""
-    first = error.errors(include_url=False, include_context=True)[0]
-    if first["type"] == "invariant":
-        return SchemaError(first["ctx"]["code"], first["ctx"]["reason"])
-    if not first["loc"]:
-        return SchemaError("invalid_event", "the event is not a JSON object")
-    name = str(first["loc"][0])
-    if first["type"] == "missing":
-        return SchemaError(f"invalid_{name}", f"{name} is missing", {"field": name})
-    return wrong_value(model, name, first["input"])
-
-
-def wrong_value(model: type[Event], name: str, value: object) -> SchemaError:
-    """The error for one field whose value breaks its rule."""
-    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
-    return SchemaError(
-        f"invalid_{name}", f"{name} is {shown}: it must be {rules(model)[name].expected()}", {"field": name}
-    )
-
-
 def _reject_samples(extensions: Mapping[str, object]) -> None:
     rate = extensions.get("sampledrate")
     if rate is None or str(rate) == "1":
         return
-    reason = f"sampledrate is {str(rate)[:40]!r}: a sampled event stands for others that were not sent, so it cannot be charged"
+    reason = f"sampledrate is {str(rate)[:40]!r}: an event that stands for others that were not sent cannot be charged"
     raise SchemaError("invalid_sampledrate", reason, {"sampledrate": rate})

@@ -76,13 +76,14 @@ _KINDS: Final = {model: kind for kind, model in CONTROL_TYPES.items()}
 
 def encode_control(
     record: ControlRecord,
-    id: str,  # noqa: A002
+    id: str,
     source: str,
     time: datetime,
 ) -> tuple[bytes, RecordHeaders]:
     """Value and headers of the Kafka record: a CloudEvent in binary mode."""
-    value = orjson.dumps(record.model_dump(mode="json", exclude_none=True), option=orjson.OPT_SORT_KEYS)
-    return value, envelope_headers(_KINDS[type(record)], id, source, time)
+    # Absent fields are left out here and not by exclude_none, which would reach into the card and change it.
+    data = {name: value for name, value in record.model_dump(mode="json").items() if value is not None}
+    return orjson.dumps(data, option=orjson.OPT_SORT_KEYS), envelope_headers(_KINDS[type(record)], id, source, time)
 
 
 def decode_control(value: bytes | None, headers: RawHeaders) -> ControlRecord:

@@ -90,31 +90,35 @@ DEAD_LETTER_ROWS: Final = pa.schema(
 )
 """What a dead letter adds to the columns of the rejected rows: index in the source batch, code, reason."""
 
+_EVENTS: Final = {Kind.TOKEN_USAGE: TOKEN_USAGE, Kind.GPU_UTILIZATION: GPU_UTILIZATION, Kind.GPU_USAGE: GPU_USAGE}
+
+
+def rejected(kind: str) -> str:
+    """The kind of a batch of rejected rows of `kind`: its columns, then those of DEAD_LETTER_ROWS."""
+    return f"{Kind.DEAD_LETTER}/{kind}"
+
+
 SCHEMAS: Final[Mapping[str, Any]] = MappingProxyType(
     {
-        Kind.TOKEN_USAGE: TOKEN_USAGE,
-        Kind.GPU_UTILIZATION: GPU_UTILIZATION,
-        Kind.GPU_USAGE: GPU_USAGE,
+        **_EVENTS,
         Kind.EXCLUSION: EXCLUSION,
+        **{rejected(kind): pa.schema([*schema, *DEAD_LETTER_ROWS]) for kind, schema in _EVENTS.items()},
     }
 )
 """The canonical schema (pyarrow.Schema) of each kind of batch."""
 
+_EXCLUSION_DEFAULTS: Final = {"requests": 0} | {
+    name: Decimal(0) if pa.types.is_decimal(_meter_type(name)) else 0 for name in EXCLUSION_METERS
+}
+
 DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
     {
+        Kind.EXCLUSION: MappingProxyType(_EXCLUSION_DEFAULTS),
         **{kind: MappingProxyType(defaults(model)) for kind, model in EVENT_TYPES.items()},
-        Kind.EXCLUSION: MappingProxyType(
-            {"requests": 0}
-            | {name: Decimal(0) if pa.types.is_decimal(_meter_type(name)) else 0 for name in EXCLUSION_METERS}
-        ),
+        **{rejected(kind): MappingProxyType(defaults(model)) for kind, model in EVENT_TYPES.items()},
     }
 )
 """Per kind, the value of each column that may be missing and is then not null."""
-
-
-def dead_letter_schema(kind: str) -> Any:
-    """The schema of the rejected rows of one kind: its canonical columns, then those of DEAD_LETTER_ROWS."""
-    return pa.schema([*schema_for(kind), *DEAD_LETTER_ROWS])
 
 
 def schema_for(kind: str) -> Any:

@@ -1,0 +1,147 @@
+"""Requests as TokenUsage events: numbers become names, ids and instants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from producers.columns import constant, fixed_width_texts, instants, make_batch, names
+from producers.workload.draws import Ints
+from producers.workload.figures import AGENT, CLASSES, FAILURES
+from producers.workload.fleet import deployments
+from producers.workload.requests import ABORTED, ERROR, STATUSES, SUCCESS, Requests
+from schemas.kinds import Kind
+
+REGION, SITE = "eu-central", "site-1"
+USERS_PER_TENANT, KEYS_PER_TENANT = 50, 2
+_HTTP_OK, _HTTP_CLIENT_CLOSED = 200, 499
+Characters = npt.NDArray[np.uint8]
+"""ASCII codes of shape (rows, width)."""
+_USAGE_SOURCES = ("engine", "gateway_count")
+
+
+@dataclass(frozen=True)
+class EventNames:
+    """The names that numbers stand for, made once for all batches of a workload, and where its clock starts."""
+
+    tenants: list[str]
+    models: list[str]
+    sources: tuple[str, ...]
+    start_us: int
+
+    @cached_property
+    def api_keys(self) -> list[str]:
+        """KEYS_PER_TENANT keys of each tenant, tenant by tenant."""
+        return [f"key-{tenant}-{key}" for tenant in range(len(self.tenants)) for key in range(KEYS_PER_TENANT)]
+
+    @cached_property
+    def users(self) -> list[str]:
+        """USERS_PER_TENANT end users of each tenant, tenant by tenant."""
+        return [f"user-{tenant:04d}-{user:02d}" for tenant in range(len(self.tenants)) for user in range(USERS_PER_TENANT)]
+
+    @cached_property
+    def deployments(self) -> list[str]:
+        """The deployment ids."""
+        return [place.name for place in deployments(len(self.models))]
+
+    @cached_property
+    def gpu_types(self) -> list[str]:
+        """The GPU type of each deployment."""
+        return [place.gpu_type.name for place in deployments(len(self.models))]
+
+
+def usage_batch(known: EventNames, requests: Requests, node: Ints) -> pa.RecordBatch:
+    """The TokenUsage events of these rows, row i from gateway `node[i]`. A row's event depends on the row alone."""
+    count = len(requests)
+    model = names(known.models, requests.model)
+    columns = {
+        "id": _event_ids(requests),
+        "source": names(known.sources, node),
+        "request_id": fixed_width_texts(requests.request_id),
+        "attempt": pa.array(requests.attempt),
+        "provider": constant("tokenmill", count),
+        "operation": names([each.operation for each in CLASSES], requests.kind),
+        "endpoint": names([each.endpoint for each in CLASSES], requests.kind),
+        "request_model": model,
+        "response_model": model,
+        "deployment_id": names(known.deployments, requests.deployment),
+        "region": constant(REGION, count),
+        "site": constant(SITE, count),
+        "gpu_type": names(known.gpu_types, requests.deployment),
+        "stream": pa.array(requests.streamed),
+        "input_tokens": pa.array(requests.input_tokens),
+        "cache_read_input_tokens": pa.array(requests.cached_tokens),
+        "output_tokens": pa.array(requests.output_tokens),
+        "reasoning_output_tokens": pa.array(requests.reasoning_tokens),
+        "started_at": instants(known.start_us + requests.started_us),
+        "first_token_at": instants(_from_start(known.start_us, requests.first_token_us)),
+        "ended_at": instants(known.start_us + requests.ended_us),
+        **_who(known, requests),
+        **_outcome(requests),
+    }
+    return make_batch(Kind.TOKEN_USAGE, columns, count)
+
+
+def _event_ids(requests: Requests) -> pa.Array:
+    """The gateway's own id of each attempt: the request's id, a dash, the number of the attempt."""
+    return fixed_width_texts(np.hstack((requests.request_id, _letters("-", len(requests)), _digits(requests.attempt, 1))))
+
+
+def _letters(text: str, rows: int) -> Characters:
+    """The same text in every row."""
+    return np.tile(np.frombuffer(text.encode(), dtype=np.uint8), (rows, 1))
+
+
+def _digits(numbers: Ints, width: int) -> Characters:
+    """Numbers with leading zeros."""
+    powers = 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
+    return (numbers[:, None] // powers % 10 + ord("0")).astype(np.uint8)
+
+
+def _from_start(start_us: int, offsets_us: Ints) -> Ints:
+    return np.where(offsets_us < 0, -1, start_us + offsets_us)
+
+
+def _who(known: EventNames, requests: Requests) -> dict[str, pa.Array]:
+    """Tenant, key, user, session; agents' sessions are workflows."""
+    user = requests.session % USERS_PER_TENANT
+    count = len(requests)
+    session = fixed_width_texts(
+        np.hstack((
+            _letters("s", count), _digits(requests.kind, 1),
+            _letters("-", count), _digits(requests.tenant, 4),
+            _letters("-", count), _digits(requests.session, 8),
+        ))
+    )  # fmt: skip
+    agents = pa.array(requests.kind == CLASSES.index(AGENT))
+    return {
+        "tenant_id": names(known.tenants, requests.tenant),
+        "api_key_id": names(known.api_keys, requests.tenant * KEYS_PER_TENANT + user % KEYS_PER_TENANT),
+        "end_user_id": names(known.users, requests.tenant * USERS_PER_TENANT + user).cast(pa.string()),
+        "session_id": session,
+        "workflow_id": pc.if_else(agents, session, pa.scalar(None, pa.string())),
+    }
+
+
+def _outcome(requests: Requests) -> dict[str, pa.Array]:
+    """Status and what comes with it."""
+    http = np.array([_HTTP_OK, 0, _HTTP_CLIENT_CLOSED])[requests.status]
+    failed = requests.status == ERROR
+    http[failed] = np.array([status for status, _ in FAILURES])[requests.failure[failed]]
+    aborted = requests.status == ABORTED
+    # An aborted stream has no last chunk with the engine's figures: the gateway counted.
+    counted = aborted & requests.streamed
+    # A chat that used all its tokens ended by length; nobody says so here, so every success stopped by itself.
+    finish = np.where(requests.status == SUCCESS, 0, np.where(aborted, 1, -1))
+    return {
+        "status": names(STATUSES, requests.status),
+        "http_status": pa.array(http),
+        "error_type": names([error for _, error in FAILURES], requests.failure),
+        "finish_reason": names(["stop", "abort"], finish),
+        "usage_source": names(_USAGE_SOURCES, counted.astype(np.int64)),
+    }

@@ -90,7 +90,11 @@ DEAD_LETTER_ROWS: Final = pa.schema(
 )
 """What a dead letter adds to the columns of the rejected rows: index in the source batch, code, reason."""
 
-_EVENTS: Final = {Kind.TOKEN_USAGE: TOKEN_USAGE, Kind.GPU_UTILIZATION: GPU_UTILIZATION, Kind.GPU_USAGE: GPU_USAGE}
+_EVENTS: Final[dict[str, Any]] = {
+    Kind.TOKEN_USAGE: TOKEN_USAGE,
+    Kind.GPU_UTILIZATION: GPU_UTILIZATION,
+    Kind.GPU_USAGE: GPU_USAGE,
+}
 
 
 def rejected(kind: str) -> str:

@@ -17,16 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.arrow import DEFAULTS, MAX_ROWS, schema_for
+from schemas.arrow import DEFAULTS, MAX_ROWS, SCHEMAS, schema_for
 from schemas.columns import Cast, absent_columns, cast_for, with_default, without_hidden_nulls
 from schemas.errors import DecodeError, SchemaError
 from schemas.events import EVENT_TYPES, Event, GpuUsage, GpuUtilization, TokenUsage
 from schemas.framing import inspect_stream
 from schemas.instants import to_microseconds
 
-_DEFAULT_BY_COLUMN: Final[dict[str, object]] = {
-    name: value for defaults in DEFAULTS.values() for name, value in defaults.items()
-}
+_KIND_OF: Final[dict[Any, str]] = {schema: kind for kind, schema in SCHEMAS.items()}
 # Never ArrowException alone: pyarrow maps some C++ errors to Python's own (OSError, MemoryError, IndexError, ...).
 _ARROW_ERRORS: Final = (
     pa.ArrowException,
@@ -42,20 +40,22 @@ _ARROW_ERRORS: Final = (
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def encode_batch(rows: Any, compression: Literal["lz4", "zstd"] | None = None) -> bytes:
-    """A pyarrow.RecordBatch (any subset of the canonical columns, at most MAX_ROWS rows) as an Arrow IPC stream.
+def encode_batch(rows: Any, compression: Literal["lz4", "zstd"] | None = None, *, kind: str | None = None) -> bytes:
+    """A pyarrow.RecordBatch of canonical columns, at most MAX_ROWS rows, as an Arrow IPC stream.
 
-    Left out: columns without a value, columns that hold only their default, dictionary entries that no row uses (they would
-    show one tenant's names in another's batch). Compression is mostly better left to Kafka, which sees many records.
+    Left out: columns without a value, columns that hold only the default of their kind, dictionary entries that no row
+    uses (they would show one tenant's names in another's batch). `kind` is needed only for a batch that has not all columns
+    of its schema. Compression is mostly better left to Kafka, which sees many records.
     SchemaError `invalid_batch`: too many rows.
     """
     if rows.num_rows > MAX_ROWS:
         raise SchemaError(
             "invalid_batch", f"a batch of {rows.num_rows} rows: cut it into batches of {MAX_ROWS} or less"
         )
+    defaults = DEFAULTS.get(kind or _KIND_OF.get(rows.schema, ""), {})
     names, columns = [], []
     for name, column in zip(rows.schema.names, rows.columns, strict=True):
-        if not _says_nothing(name, column):
+        if not _says_nothing(column, defaults.get(name)):
             names.append(name)
             columns.append(_only_used_entries(column) if pa.types.is_dictionary(column.type) else column)
     if not columns and rows.num_rows:
@@ -68,11 +68,10 @@ def encode_batch(rows: Any, compression: Literal["lz4", "zstd"] | None = None) -
     return data
 
 
-def _says_nothing(name: str, column: Any) -> bool:
+def _says_nothing(column: Any, default: object) -> bool:
     nulls = column.null_count
     if nulls == len(column):
         return True
-    default = _DEFAULT_BY_COLUMN.get(name)
     if nulls or default is None:
         return False
     if pa.types.is_int64(column.type):

@@ -1,0 +1,75 @@
+"""Counting where every row ended, per source (DESIGN D8)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streams.kernels import I32, U8
+
+OUTCOMES = ("rated", "unrated", "duplicate", "dead_letter", "quarantined", "rerouted")
+RATED, UNRATED, DUPLICATE, DEAD_LETTER, QUARANTINED, REROUTED = range(len(OUTCOMES))
+
+
+@dataclass(slots=True)
+class SourceBalance:
+    """The rows of one source by outcome, and its dead letters and quarantined rows by code; totals since the beginning."""
+
+    outcomes: list[int] = field(default_factory=lambda: [0] * len(OUTCOMES))
+    codes: dict[str, int] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, object]:
+        """The signal's data: `read` is the sum of the outcomes, rerouted rows are counted again where they arrive."""
+        counts = dict(zip(OUTCOMES, self.outcomes, strict=True))
+        return {"read": sum(self.outcomes), **counts, "by_code": dict(sorted(self.codes.items()))}
+
+
+class Balance:
+    """The balance of one partition, and which sources changed since the last flush."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, SourceBalance] = {}
+        self._changed: set[str] = set()
+
+    def count(self, source: str, outcome: int, rows: int = 1, codes: Mapping[str, int] | None = None) -> None:
+        """Add rows of one source that ended in one outcome."""
+        balance = self._of(source)
+        balance.outcomes[outcome] += rows
+        for code, number in (codes or {}).items():
+            balance.codes[code] = balance.codes.get(code, 0) + number
+
+    def count_rows(
+        self, sources: list[str | None], source_codes: I32, outcomes: U8, reasons: Iterable[tuple[int, str]]
+    ) -> None:
+        """Add a batch: each row's source by dictionary code (-1 for none) and outcome; `reasons` are (row, code)."""
+        width = len(OUTCOMES)
+        flat = np.bincount((source_codes.astype(np.int64) + 1) * width + outcomes, minlength=(len(sources) + 1) * width)
+        for index, counts in enumerate(flat.reshape(-1, width).tolist()):
+            if any(counts):
+                balance = self._of(self._name(sources, index - 1))
+                balance.outcomes = [old + new for old, new in zip(balance.outcomes, counts, strict=True)]
+        for row, code in reasons:
+            codes = self._of(self._name(sources, int(source_codes[row]))).codes
+            codes[code] = codes.get(code, 0) + 1
+
+    def take_changed(self) -> dict[str, SourceBalance]:
+        """A copy of the sources that changed since the last call."""
+        changed = {
+            source: SourceBalance(list(balance.outcomes), dict(balance.codes))
+            for source in sorted(self._changed)
+            if (balance := self._sources[source])
+        }
+        self._changed = set()
+        return changed
+
+    def restore(self, source: str, balance: SourceBalance) -> None:
+        """Put back what an earlier owner counted."""
+        self._sources[source] = balance
+
+    def _of(self, source: str) -> SourceBalance:
+        self._changed.add(source)
+        return self._sources.setdefault(source, SourceBalance())
+
+    @staticmethod
+    def _name(sources: list[str | None], code: int) -> str:
+        return (sources[code] if code >= 0 else None) or "unknown"

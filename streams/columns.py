@@ -1,0 +1,96 @@
+"""Reading Arrow columns as NumPy arrays, without a Python object per row."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+
+from streams.kernels import I32, I64, U64, hash_strings, mix
+
+NULL_HASH = 0x6E756C6C6E756C6C
+"""What a null contributes to a content hash instead of a value's hash."""
+
+
+def integers(array: pa.Array) -> I64:
+    """An int64 or timestamp('us') column; nulls read as 0."""
+    if array.null_count:
+        array = array.fill_null(pa.scalar(0, pa.int64()).cast(array.type))
+    if not pa.types.is_int64(array.type):
+        array = array.view(pa.int64())
+    values: I64 = array.to_numpy(zero_copy_only=True)
+    return values
+
+
+def millionths(array: pa.Array) -> I64:
+    """A decimal128(38, 6) column as whole millionths; nulls read as 0; validation has bounded the values to 64 bits."""
+    length = len(array)
+    words = np.frombuffer(array.buffers()[1], dtype=np.int64)
+    low = words[2 * array.offset : 2 * (array.offset + length) : 2]
+    if not array.null_count:
+        return np.ascontiguousarray(low)
+    return np.where(array.is_valid().to_numpy(zero_copy_only=False), low, 0)
+
+
+def codes(array: pa.DictionaryArray) -> I32:
+    """The dictionary codes of a column, -1 for null."""
+    indices = array.indices
+    if indices.null_count:
+        indices = indices.fill_null(-1)
+    values: I32 = indices.to_numpy(zero_copy_only=True)
+    return values
+
+
+def values_of(array: pa.DictionaryArray) -> list[str | None]:
+    """The distinct values of a dictionary column, by code."""
+    values: list[str | None] = array.dictionary.to_pylist()
+    return values
+
+
+def string_hashes(array: pa.StringArray) -> U64:
+    """One 64-bit hash per string; a null has a hash of its own."""
+    length = len(array)
+    out = np.empty(length, dtype=np.uint64)
+    _, offsets, data = array.buffers()
+    if length:
+        starts = np.frombuffer(offsets, dtype=np.int32)[array.offset : array.offset + length + 1]
+        content = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(1, dtype=np.uint8)
+        hash_strings(content, starts, out)
+        if array.null_count:
+            out[array.is_null().to_numpy(zero_copy_only=False)] = NULL_HASH
+    return out
+
+
+def dictionary_hashes(array: pa.DictionaryArray) -> U64:
+    """The hash of each distinct value by code; the last entry is the one for null (code -1)."""
+    hashes = np.empty(len(array.dictionary) + 1, dtype=np.uint64)
+    hashes[:-1] = string_hashes(array.dictionary)
+    hashes[-1] = NULL_HASH
+    return hashes
+
+
+@lru_cache(maxsize=1024)
+def column_seed(name: str) -> np.uint64:
+    """The number that tells one column's values from another's in a content hash."""
+    encoded = name.encode()
+    out = np.empty(1, dtype=np.uint64)
+    hash_strings(np.frombuffer(encoded, dtype=np.uint8), np.array([0, len(encoded)], dtype=np.int32), out)
+    seed: np.uint64 = np.uint64(mix(out[0]))
+    return seed
+
+
+def mixed_codes(parts: Sequence[tuple[I32 | I64, int]]) -> I64:
+    """One number per row that tells the combinations of several coded columns apart.
+
+    `parts`: for each column its codes (from -1 up) and how many distinct codes there are, null not counted.
+    """
+    total = np.zeros(len(parts[0][0]), dtype=np.int64)
+    size = 1
+    for column, distinct in parts:
+        span = distinct + 1
+        if size * span >= 1 << 62:
+            unique, total = np.unique(total, return_inverse=True)
+            size = len(unique)
+        total = total * span + (column + 1)
+        size *= span
+    return total

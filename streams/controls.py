@@ -1,0 +1,79 @@
+"""Control records applied in the order of the log: which card prices whose usage (DESIGN D2, D4)."""
+
+from typing import Any
+
+import orjson
+
+from infra.config import Settings
+from rating.cards import RateCard, parse_card
+from rating.catalog import Assignment, Catalog
+from schemas.control import AccountAssigned, RateCardActivated
+from streams.outcomes import NEVER_US, TimeRules
+from streams.transactions import OutgoingRecord
+
+_CARD, _ASSIGNMENT = "card", "assignment"
+
+
+class Controls:
+    """The catalog of one partition as of its position, and what of it changed since the last flush.
+
+    A card or an assignment that reaches back into a closed period takes effect where the open ones begin: what was
+    invoiced stays, whatever is published afterwards.
+    """
+
+    KINDS = frozenset({_CARD, _ASSIGNMENT})
+
+    def __init__(self, settings: Settings, rules: TimeRules) -> None:
+        self._settings = settings
+        self._rules = rules
+        self.catalog = Catalog(window=rules.window)
+        self._changed: dict[bytes, list[object]] = {}
+
+    def activate(self, record: RateCardActivated, watermark_us: int) -> None:
+        """A card version becomes known. Raises RatingError for a card that can't work or conflicts with a known one."""
+        card = self._parse(record.card)
+        not_before = self._first_open_hour(watermark_us)
+        changed = self.catalog.with_card(card, not_before)
+        if changed is not self.catalog:
+            self.catalog = changed
+            self._changed[orjson.dumps([_CARD, card.id, card.version])] = [record.card, not_before]
+
+    def assign(self, record: AccountAssigned, watermark_us: int) -> None:
+        """A tenant gets a card for a time. Raises RatingError for times that can't work."""
+        not_before = self._first_open_hour(watermark_us)
+        first = self._rules.window.index_of(record.effective_from)
+        last = None if record.effective_to is None else self._rules.window.index_of(record.effective_to)
+        if not_before is not None and last is not None and last <= not_before:
+            return
+        first = first if not_before is None else max(first, not_before)
+        changed = self.catalog.with_assignment(Assignment(record.tenant_id, record.card_id, first, last))
+        if changed is not self.catalog:
+            self.catalog = changed
+            key = orjson.dumps([_ASSIGNMENT, record.tenant_id, first])
+            self._changed[key] = [record.tenant_id, record.card_id, first, last]
+
+    def restore(self, kind: str, payload: list[Any]) -> None:
+        """Put back one card or assignment; they may come in any order."""
+        if kind == _CARD:
+            document, not_before = payload
+            self.catalog = self.catalog.with_card(self._parse(document), not_before)
+        else:
+            self.catalog = self.catalog.with_assignment(Assignment(*payload))
+
+    def take_state(self, position: int, partition: int) -> list[OutgoingRecord]:
+        """The state records of what changed since the last call."""
+        topic = self._settings.topics.state
+        records = [
+            OutgoingRecord(topic, partition, key, orjson.dumps([position, *payload]))
+            for key, payload in self._changed.items()
+        ]
+        self._changed = {}
+        return records
+
+    def _parse(self, document: object) -> RateCard:
+        return parse_card(document, window=self._rules.window, context_edges=self._settings.context_edges)
+
+    def _first_open_hour(self, watermark_us: int) -> int | None:
+        if watermark_us == NEVER_US:
+            return None
+        return self._rules.first_open_hour(watermark_us)

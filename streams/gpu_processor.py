@@ -1,0 +1,248 @@
+"""One partition of GPU samples: what each GPU's owners used, derived as usage for the tenants' own partitions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from infra.config import Settings
+from infra.topics import RegisteredLog
+from schemas.arrow import GPU_USAGE
+from schemas.batch import encode_batch
+from schemas.events import EVENT_TIME_COLUMN
+from schemas.exclusions import Outcome
+from schemas.headers import BatchHeaders, Numbering
+from schemas.kinds import Kind
+from schemas.partitioning import partition_for
+from schemas.validation import validate
+from streams.columns import codes, integers, values_of
+from streams.decode import SAMPLE_KINDS, Rows, Unusable, segments
+from streams.gpu_intervals import LastSample, OwnedTime, Samples, integrate, newest_first_seen
+from streams.kernels import I64
+from streams.processor import SourceRecord
+from streams.rejects import Rejects
+from streams.restore import POSITION_KEY, describe
+from streams.transactions import OutgoingRecord
+
+IDLE = "_idle"
+"""The owner of a GPU that nobody owns: capacity that is measured and never charged."""
+
+_SIGNALS = ("engine_active_ratio", "sm_active_ratio", "gpu_util_ratio")
+"""Where a sample's busy ratio is taken from, best first: the engine's share works for MIG instances too."""
+_ATTRIBUTES = ("gpu_type", "node", "cluster", "region", "site")
+_FULL_GPU_SLICES = 7
+
+GpuKey = tuple[str, str]
+"""GPU uuid and MIG instance id ("" for a whole GPU)."""
+
+
+@dataclass(slots=True)
+class GpuSnapshot:
+    """What a flush of the GPU meter writes."""
+
+    position: int
+    changed: dict[GpuKey, LastSample]
+    derived: list[OutgoingRecord]
+    rejects: Rejects
+
+
+class GpuProcessor:
+    """The GPU meter's state is each GPU's newest sample; see `gpu_intervals` for what is made of two of them."""
+
+    def __init__(self, settings: Settings, source: RegisteredLog, partition: int) -> None:
+        """`source`: the log of the samples."""
+        self._settings = settings
+        self._source = source
+        self._partition = partition
+        self._window_us = settings.window_minutes * 60_000_000
+        self._last: dict[GpuKey, LastSample] = {}
+        self._changed: set[GpuKey] = set()
+        self._derived: list[OutgoingRecord] = []
+        self._rejects = self._new_rejects()
+
+    @property
+    def heavy(self) -> bool:
+        """True when so much is pending that a flush should not wait."""
+        return len(self._derived) > 2_000 or self._rejects.heavy
+
+    def restore(self, state: Iterable[tuple[bytes, bytes]], position: bytes | None) -> int | None:
+        """Take over the newest sample of each GPU; the log is not needed again."""
+        for key, value in state:
+            _, uuid, mig = orjson.loads(key)
+            _, time_us, owner, energy_mj = orjson.loads(value)
+            self._last[uuid, mig] = LastSample(time_us, owner, energy_mj)
+        return None
+
+    def relearn(self, records: Sequence[SourceRecord]) -> None:
+        """Nothing is learnt from records that were read before."""
+
+    def apply(self, records: Sequence[SourceRecord]) -> None:
+        """Read samples; each record's derived usage depends on it and on the state before it alone."""
+        for record in records:
+            for segment in segments([record], SAMPLE_KINDS):
+                if isinstance(segment, Rows):
+                    self._meter(segment)
+                elif isinstance(segment, Unusable):
+                    self._rejects.add_unusable(segment)
+
+    def snapshot(self, position: int) -> GpuSnapshot:
+        """Cut what changed loose."""
+        snapshot = GpuSnapshot(position, {key: self._last[key] for key in self._changed}, self._derived, self._rejects)
+        self._changed, self._derived, self._rejects = set(), [], self._new_rejects()
+        return snapshot
+
+    def outgoing(self, snapshot: GpuSnapshot) -> list[OutgoingRecord]:
+        """Derived usage, rejected samples, state, position."""
+        records = [*snapshot.derived, *snapshot.rejects.outgoing()]
+        topic = self._settings.topics.gpu_state
+        for (uuid, mig), last in snapshot.changed.items():
+            value = orjson.dumps([snapshot.position, last.time_us, last.owner, last.energy_mj])
+            records.append(OutgoingRecord(topic, self._partition, orjson.dumps(["gpu", uuid, mig]), value))
+        position = orjson.dumps([snapshot.position, describe(self._source)])
+        records.append(OutgoingRecord(topic, self._partition, POSITION_KEY, position))
+        return records
+
+    def _new_rejects(self) -> Rejects:
+        return Rejects(self._settings, self._source, self._partition)
+
+    def _meter(self, rows: Rows) -> None:
+        times = integers(rows.batch.column(EVENT_TIME_COLUMN[rows.kind]))
+        usable = self._usable(rows, times)
+        groups = _by_gpu(rows, usable)
+        derived: list[dict[str, object]] = []
+        ratios = _busy_ppm(rows.batch)
+        intervals = _interval_us(rows.batch)
+        energy = _energy_mj(rows.batch)
+        owner_names, owner_codes = values_of(rows.batch.column("tenant_id")), codes(rows.batch.column("tenant_id"))
+        for key, chosen in groups:
+            last = self._last.get(key)
+            fresh = newest_first_seen(times[chosen], last.time_us if last else -(1 << 62))
+            stale = np.setdiff1d(np.arange(len(chosen)), fresh, assume_unique=True)
+            if len(stale):
+                self._rejects.add_excluded(rows, chosen[stale], Outcome.STALE_SAMPLE)
+            chosen = chosen[fresh]
+            samples = Samples(
+                times[chosen],
+                [(owner_names[code] or IDLE) if code >= 0 else IDLE for code in owner_codes[chosen].tolist()],
+                ratios[chosen],
+                intervals[chosen],
+                energy[chosen],
+            )
+            owned, newest = integrate(last, samples, self._window_us)
+            if newest is not None and len(chosen):
+                self._last[key] = newest
+                self._changed.add(key)
+                about = _about(key, rows.batch, int(chosen[-1]))
+                derived.extend(self._usage(about, piece) for piece in owned)
+        self._publish(derived, int(rows.offsets[0]))
+
+    def _usable(self, rows: Rows, times: I64) -> I64:
+        verdict = validate(rows.kind, rows.batch)
+        reasons = {row: verdict.reason(row) for row in np.flatnonzero(verdict.codes != 0).tolist()}
+        future = (verdict.codes == 0) & (times > rows.log_times_us + self._settings.future_limit_s * 1_000_000)
+        for row in np.flatnonzero(future).tolist():
+            reasons[row] = ("future_event", "the sample's time is ahead of the log")
+        if reasons:
+            self._rejects.add_rows(rows, reasons)
+        return np.flatnonzero((verdict.codes == 0) & ~future)
+
+    def _usage(self, about: dict[str, object], piece: OwnedTime) -> dict[str, object]:
+        slices = about["slices"]
+        energy_mj = piece.energy_mj * slices // _FULL_GPU_SLICES if isinstance(slices, int) else piece.energy_mj
+        return about | {
+            "id": f"{about['instance']}@{piece.start_us}",
+            "source": f"gpu-meter/{self._partition}",
+            "tenant_id": piece.owner,
+            "start": piece.start_us,
+            "end": piece.end_us,
+            "allocated_gpu_seconds": piece.allocated_us,
+            "busy_gpu_seconds": piece.busy_us,
+            "energy_joules": energy_mj * 1000,
+            "unobserved_seconds": piece.unobserved_us,
+        }
+
+    def _publish(self, usage: list[dict[str, object]], offset: int) -> None:
+        by_partition: dict[int, list[dict[str, object]]] = {}
+        for row in usage:
+            target = partition_for(str(row["tenant_id"]), self._settings.partitions)
+            by_partition.setdefault(target, []).append(row)
+        headers = BatchHeaders(
+            str(Kind.GPU_USAGE), f"gpu-meter/{self._partition}", self._source.epoch, offset, Numbering.OFFSET
+        ).encode()
+        for target, rows in sorted(by_partition.items()):
+            value = encode_batch(_gpu_usage_batch(rows))
+            self._derived.append(OutgoingRecord(self._settings.topics.usage_events, target, None, value, headers))
+
+
+def _about(key: GpuKey, batch: pa.RecordBatch, row: int) -> dict[str, object]:
+    """What usage says about its GPU, as the newest sample has it. A MIG instance is a GPU type of its own."""
+    uuid, mig = key
+    about: dict[str, object] = {name: batch.column(name)[row].as_py() for name in _ATTRIBUTES}
+    profile = batch.column("mig_profile")[row].as_py()
+    about.update(gpu_uuid=uuid, mig_instance_id=mig or None, instance=f"{uuid}/{mig}" if mig else uuid, slices=None)
+    if mig:
+        about["slices"] = _slices(profile)
+        about["gpu_type"] = f"{about['gpu_type']}/{profile}" if profile else about["gpu_type"]
+    return about
+
+
+def _by_gpu(rows: Rows, usable: I64) -> list[tuple[GpuKey, I64]]:
+    """The usable rows of each GPU, in their order."""
+    uuid, mig = rows.batch.column("gpu_uuid"), rows.batch.column("mig_instance_id")
+    uuids, migs = values_of(uuid), values_of(mig)
+    uuid_codes, mig_codes = codes(uuid)[usable], codes(mig)[usable]
+    mixed = uuid_codes.astype(np.int64) * (len(migs) + 1) + mig_codes + 1
+    groups = []
+    for value in np.unique(mixed).tolist():
+        chosen = usable[mixed == value]
+        first = int(np.flatnonzero(mixed == value)[0])
+        mig_code = int(mig_codes[first])
+        groups.append(((uuids[int(uuid_codes[first])] or "", (migs[mig_code] or "") if mig_code >= 0 else ""), chosen))
+    return groups
+
+
+def _busy_ppm(batch: pa.RecordBatch) -> I64:
+    """The busy ratio in millionths: a measurement turned into an integer once, before anything is computed with it."""
+    ratio = np.full(batch.num_rows, np.nan)
+    for name in reversed(_SIGNALS):
+        values = batch.column(name).to_numpy(zero_copy_only=False)
+        ratio = np.where(np.isnan(values), ratio, values)
+    return np.rint(np.nan_to_num(ratio) * 1_000_000).astype(np.int64)
+
+
+def _interval_us(batch: pa.RecordBatch) -> I64:
+    return np.rint(np.nan_to_num(batch.column("interval_s").to_numpy(zero_copy_only=False)) * 1_000_000).astype(
+        np.int64
+    )
+
+
+def _energy_mj(batch: pa.RecordBatch) -> I64:
+    return integers(batch.column("energy_mj_counter").fill_null(-1))
+
+
+def _slices(profile: str | None) -> int:
+    """The compute slices of a MIG profile such as 2g.20gb: power is measured per board, and shared by slices."""
+    digits = (profile or "").partition("g.")[0]
+    return int(digits) if digits.isdigit() else _FULL_GPU_SLICES
+
+
+def _gpu_usage_batch(rows: list[dict[str, object]]) -> pa.RecordBatch:
+    """Rows with quantities in millionths as a canonical batch."""
+    columns = []
+    for column in GPU_USAGE:
+        values = [row[column.name] for row in rows]
+        if pa.types.is_decimal(column.type):
+            columns.append(_decimals(values, column.type))
+        elif pa.types.is_dictionary(column.type):
+            columns.append(pa.array(values, pa.string()).dictionary_encode().cast(column.type))
+        else:
+            columns.append(pa.array(values, column.type))
+    return pa.RecordBatch.from_arrays(columns, schema=GPU_USAGE)
+
+
+def _decimals(millionths: list[object], kind: pa.DataType) -> pa.Array:
+    words = np.zeros((len(millionths), 2), dtype=np.int64)
+    words[:, 0] = millionths
+    return pa.Array.from_buffers(kind, len(millionths), [None, pa.py_buffer(words.tobytes())])

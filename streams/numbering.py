@@ -1,0 +1,70 @@
+"""Batch numbers: which batches of a source were read, which are missing (DESIGN D7, guard 1)."""
+
+from dataclasses import dataclass, field
+
+FRESH, REPEATED = "fresh", "repeated"
+
+
+@dataclass(slots=True)
+class SourceNumbers:
+    """The numbers read of one (source, epoch) in one partition: the highest, and the gaps below it as [first, last] ranges.
+
+    `contiguous` numbers start at 1 and leave no hole, so a hole is a loss until it is filled; numbers derived from the
+    offsets of another log only increase.
+    """
+
+    contiguous: bool
+    highest: int = 0
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+
+    def accept(self, number: int) -> str:
+        """Take a batch's number: FRESH if its rows are to be read, REPEATED if they were."""
+        if number > self.highest:
+            if self.contiguous and number > self.highest + 1:
+                self.gaps.append((self.highest + 1, number - 1))
+            self.highest = number
+            return FRESH
+        return FRESH if self._fill(number) else REPEATED
+
+    def missing(self) -> int:
+        """How many batches are known to exist and were not read."""
+        return sum(last - first + 1 for first, last in self.gaps)
+
+    def _fill(self, number: int) -> bool:
+        for index, (first, last) in enumerate(self.gaps):
+            if first <= number <= last:
+                parts = [(first, number - 1), (number + 1, last)]
+                self.gaps[index : index + 1] = [part for part in parts if part[0] <= part[1]]
+                return True
+        return False
+
+
+class BatchNumbers:
+    """The numbers of all sources of one partition."""
+
+    def __init__(self) -> None:
+        self._sources: dict[tuple[str, int], SourceNumbers] = {}
+        self._changed: set[tuple[str, int]] = set()
+
+    def accept(self, source: str, epoch: int, number: int, *, contiguous: bool) -> str:
+        """Take one batch's identity: FRESH or REPEATED."""
+        key = (source, epoch)
+        state = self._sources.get(key)
+        if state is None:
+            state = self._sources[key] = SourceNumbers(contiguous)
+        self._changed.add(key)
+        return state.accept(number)
+
+    def take_changed(self) -> dict[tuple[str, int], SourceNumbers]:
+        """A copy of what changed since the last call."""
+        changed = {
+            key: SourceNumbers(state.contiguous, state.highest, list(state.gaps))
+            for key in self._changed
+            if (state := self._sources[key])
+        }
+        self._changed = set()
+        return changed
+
+    def restore(self, source: str, epoch: int, state: SourceNumbers) -> None:
+        """Put back what an earlier owner of the partition knew."""
+        self._sources[source, epoch] = state

@@ -1,0 +1,61 @@
+"""Running one worker process from start to its end."""
+
+import asyncio
+import signal
+
+from infra.config import Settings
+from infra.logs import get_logger
+from infra.topics import log_epoch
+from streams.app import create_app
+from streams.gpu_processor import GpuProcessor
+from streams.partition import Stage
+from streams.rate_processor import RateProcessor
+from streams.ticks import Ticker
+from streams.worker import Worker
+
+log = get_logger(__name__)
+
+_STOP_TIMEOUT_S = 10.0
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns the exit code (0 after a clean stop).
+
+    Raises BrokerError or LogChangedError before anything is read, when the topics are not what the deployment was built on.
+    """
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    topics = settings.topics
+    usage, samples = log_epoch(settings, topics.usage_events), log_epoch(settings, topics.gpu_samples)
+    stages = [
+        Stage(topics.usage_events, topics.state, lambda p: RateProcessor(settings, usage, p), usage, ticks=True),
+        Stage(topics.gpu_samples, topics.gpu_state, lambda p: GpuProcessor(settings, samples, p), samples),
+    ]
+    ticker = Ticker(settings) if settings.tick_after_s else None
+    worker = Worker(settings, stages, ticker)
+    app = create_app(settings, worker)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    log.info("worker.starting", deployment=settings.deployment, kafka=settings.kafka.bootstrap)
+    await app.start()
+    flushing = asyncio.create_task(worker.flush_regularly())
+    crashed = asyncio.create_task(app.wait_until_stopped())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({flushing, crashed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        worker.fail(app.crash_reason or RuntimeError("Faust stopped by itself"))
+    log.info("worker.stopping")
+    flushing.cancel()
+    await worker.drain()
+    if ticker is not None:
+        ticker.close()
+    try:
+        await asyncio.wait_for(app.stop(), _STOP_TIMEOUT_S)
+    except TimeoutError:
+        # Everything is committed and released by now; only Faust's own threads are slow to end.
+        log.warning("worker.faust_slow_to_stop", timeout_s=_STOP_TIMEOUT_S)
+    log.info("worker.stopped")
+    return 0

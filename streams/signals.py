@@ -1,0 +1,90 @@
+"""What the stream tells people: the balance, missing batches, usage without a price, an event window cut short."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from infra.config import Settings
+from infra.topics import RegisteredLog
+from rating.rated import RatedLine
+from schemas.decimals import format_decimal
+from schemas.instants import format_instant, from_microseconds
+from schemas.signals import PolicySignal, encode_signal
+from streams.outcomes import NEVER_US
+from streams.transactions import OutgoingRecord
+
+if TYPE_CHECKING:
+    from streams.rate_processor import RateSnapshot
+
+OPERATOR = "_operator"
+"""The tenant of signals that concern the operator and no tenant."""
+_REVISION_BITS = 40
+_SHOWN_GAPS = 100
+
+
+class Signals:
+    """Makes the signals of a flush. Each is an absolute statement: the one with the highest revision holds."""
+
+    def __init__(self, settings: Settings, source: RegisteredLog, partition: int) -> None:
+        self._settings = settings
+        self._source = source
+        self._partition = partition
+        self._evicted_hours = 0
+        self._gaps: set[tuple[str, int]] = set()
+
+    def outgoing(self, snapshot: RateSnapshot, unpriced: list[RatedLine]) -> Iterator[OutgoingRecord]:
+        """The records of one flush."""
+        for source, balance in snapshot.balance.items():
+            data = {"partition": self._partition, "source": source, **balance.as_data()}
+            yield self._signal(snapshot, OPERATOR, f"balance/{self._partition}/{_short(source)}", "balance", data)
+        yield from self._missing_batches(snapshot)
+        for line in unpriced:
+            kind = "raised" if line.quantity else "cleared"
+            data = {
+                "meter": line.meter,
+                "window_start": format_instant(line.window_start),
+                "quantity": format_decimal(line.quantity),
+            }
+            yield self._signal(snapshot, line.tenant_id, f"unpriced_usage/{_short(line.meter)}", kind, data)
+        if snapshot.evicted_hours > self._evicted_hours:
+            self._evicted_hours = snapshot.evicted_hours
+            data = {"partition": self._partition, "evicted_hours": snapshot.evicted_hours}
+            yield self._signal(snapshot, OPERATOR, f"event_window/{self._partition}", "evicted", data)
+
+    def _missing_batches(self, snapshot: RateSnapshot) -> Iterator[OutgoingRecord]:
+        for (source, epoch), numbers in snapshot.numbers.items():
+            if not numbers.gaps and (source, epoch) not in self._gaps:
+                continue
+            self._gaps.add((source, epoch))
+            data = {
+                "partition": self._partition,
+                "source": source,
+                "epoch": epoch,
+                "missing_batches": numbers.missing(),
+                "ranges": numbers.gaps[:_SHOWN_GAPS],
+            }
+            kind = "gap" if numbers.gaps else "cleared"
+            policy = f"missing_batches/{self._partition}/{_short(f'{source}/{epoch}')}"
+            yield self._signal(snapshot, OPERATOR, policy, kind, data)
+
+    def _signal(
+        self, snapshot: RateSnapshot, tenant: str, policy: str, kind: str, data: dict[str, object]
+    ) -> OutgoingRecord:
+        time_us = snapshot.watermark_us if snapshot.watermark_us != NEVER_US else 0
+        signal = PolicySignal(
+            tenant_id=tenant,
+            policy=policy,
+            kind=kind,
+            time=from_microseconds(time_us),
+            revision=(self._source.epoch << _REVISION_BITS) + snapshot.position,
+            data=data,
+        )
+        value, headers = encode_signal(signal, f"{self._settings.deployment}/{self._source.topic}/{self._partition}")
+        return OutgoingRecord(self._settings.topics.usage_signals, self._partition, signal.key, value, headers)
+
+
+def _short(name: str) -> str:
+    """A name that may hold anything, as a part of a policy's name; the signal's data holds it in full."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]

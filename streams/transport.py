@@ -1,0 +1,50 @@
+"""Faust's Kafka transport, reading committed records only and committing nothing (DESIGN D3).
+
+Faust ties the consumer's isolation level to its own `exactly_once`, and commits offsets by a clock of its own. Here the
+position of a partition moves only inside the partition's transaction, so Faust's consumer must hide aborted records and
+leave the group's offsets alone.
+"""
+
+from typing import ClassVar
+
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, AppT
+
+
+class _CommittedOnlyThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: driver.Transport) -> object:
+        # The driver reads the isolation level off this flag, and only here.
+        self.consumer.in_transaction = True
+        try:
+            return super()._create_worker_consumer(transport)
+        finally:
+            self.consumer.in_transaction = False
+
+
+class CommittedOnlyConsumer(driver.Consumer):
+    """A Faust consumer that sees committed records and never commits."""
+
+    def _new_consumer_thread(self) -> _CommittedOnlyThread:
+        return _CommittedOnlyThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:
+        """Do nothing: offsets are committed by the transaction of their partition."""
+        return False
+
+    async def force_commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:
+        """Do nothing, as `commit`."""
+        return False
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Skip Faust's livelock warnings: they judge by its own commits, which are off."""
+
+
+class CommittedOnlyTransport(driver.Transport):
+    """The transport that gives Faust the consumer above."""
+
+    Consumer: ClassVar[type[driver.Consumer]] = CommittedOnlyConsumer
+
+
+def use_committed_only(app: AppT) -> None:
+    """Make `app` read committed records and commit nothing."""
+    app.transport = CommittedOnlyTransport(app.conf.broker_consumer, app)

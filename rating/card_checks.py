@@ -27,15 +27,15 @@ def _charges(card: RateCard) -> Iterator[CardProblem]:
 def _claims(card: RateCard) -> Iterator[CardProblem]:
     """No usage may be claimed by two SKUs of which neither is the more specific."""
     for (first, left), (second, right) in combinations(enumerate(card.skus), 2):
-        if is_ambiguous(left, right):
-            yield CardProblem(
-                ("skus", second, "match"),
-                f"some usage of {right.meter} matches this SKU and skus[{first}] ({left.sku}) alike: narrow one",
-            )
-        elif can_share_id(left, right):
+        if can_share_id(left, right):
             yield CardProblem(
                 ("skus", second, "sku"),
                 f"duplicate: {right.sku} can be the id of a line of skus[{first}] ({left.sku}) too: name them apart",
+            )
+        elif is_ambiguous(left, right):
+            yield CardProblem(
+                ("skus", second, "match"),
+                f"some usage of {right.meter} matches this SKU and skus[{first}] ({left.sku}) alike: narrow one",
             )
 
 

@@ -1,0 +1,231 @@
+"""Invoices from rated records: lines, their tiers, and the only place where money is rounded to its currency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+from rating.cards import RateCard
+from rating.catalog import Catalog
+from rating.errors import CurrencyError, InvoiceError
+from rating.models import PriceModel, TierSlice
+from rating.money import currency_exponent, exact_sum, round_to_currency
+from rating.rated import RatedLine
+from rating.skus import Kind
+
+Cards = Catalog | Iterable[RateCard]
+"""Where the card versions that priced the records are found."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceTier:
+    """What one tier of one card version charged on a line. Tiers are (lower, upper]; `upper` None is open.
+
+    `amount` has 12 decimals. The tiers of a line sum to its `exact_amount`.
+    """
+
+    card_id: str
+    card_version: int
+    lower: Decimal
+    upper: Decimal | None
+    quantity: Decimal
+    unit_price: Decimal
+    per: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """One SKU of one service period. `amount` is `exact_amount` rounded once, half away from zero, to the currency."""
+
+    sku: str
+    meter: str
+    kind: Kind
+    service_period: str
+    quantity: Decimal
+    unit: str
+    exact_amount: Decimal
+    amount: Decimal
+    dimensions: Mapping[str, str]
+    seller_id: str | None
+    tiers: tuple[InvoiceTier, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnratedQuantity:
+    """Usage of the period that has no price yet: it is on no line and in no total."""
+
+    meter: str
+    service_period: str
+    quantity: Decimal
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """A tenant's billing period in one currency. `total` is the sum of the rounded lines.
+
+    `provisional` says that at least one record may still change.
+    """
+
+    tenant_id: str
+    period: str
+    currency: str
+    lines: tuple[InvoiceLine, ...]
+    unrated: tuple[UnratedQuantity, ...]
+    total: Decimal
+    provisional: bool
+
+
+class _LineId(NamedTuple):
+    service_period: str
+    kind: Kind
+    sku: str
+    meter: str
+
+
+def build_invoice(tenant_id: str, period: str, currency: str, records: Iterable[RatedLine], cards: Cards) -> Invoice:
+    """The invoice of a tenant for a billing period, from the last record of each key that is billed in it.
+
+    Raises InvoiceError for a record of another tenant or billing period and for a key that comes twice, CurrencyError
+    for an amount in another currency: a period with two currencies needs two invoices (see `by_currency`).
+    """
+    currency_exponent(currency)
+    groups: dict[_LineId, list[RatedLine]] = {}
+    keys: set[object] = set()
+    provisional = False
+    for record in records:
+        _check(record, tenant_id, period, currency, keys)
+        provisional = provisional or record.provisional
+        name = _LineId(record.service_period, record.kind, record.sku, record.meter)
+        groups.setdefault(name, []).append(record)
+    models = _Models(cards)
+    lines = []
+    unrated = []
+    for name in sorted(groups):
+        group = sorted(groups[name], key=lambda record: record.window_start)
+        if name.kind == "unrated":
+            unrated.append(_unrated(name, group))
+        else:
+            lines.append(_line(name, group, currency, models))
+    # A record that fell to nothing says so in the stream; an invoice has no use for it.
+    kept = tuple(line for line in lines if line.quantity or line.exact_amount)
+    return Invoice(
+        tenant_id=tenant_id,
+        period=period,
+        currency=currency,
+        lines=kept,
+        unrated=tuple(each for each in unrated if each.quantity),
+        total=exact_sum([Decimal(0).scaleb(-currency_exponent(currency)), *(line.amount for line in kept)]),
+        provisional=provisional,
+    )
+
+
+def by_currency(records: Iterable[RatedLine]) -> dict[str, list[RatedLine]]:
+    """Records by the currency of their invoice.
+
+    Usage without a currency (unrated, capacity) goes with the first currency in alphabetical order; if there is none,
+    the result is empty, since there is nothing to invoice.
+    """
+    found: dict[str, list[RatedLine]] = {}
+    without: list[RatedLine] = []
+    for record in records:
+        (found.setdefault(record.currency, []) if record.currency else without).append(record)
+    result = {currency: found[currency] for currency in sorted(found)}
+    if result:
+        next(iter(result.values())).extend(without)
+    return result
+
+
+def _check(record: RatedLine, tenant_id: str, period: str, currency: str, keys: set[object]) -> None:
+    if (record.tenant_id, record.billing_period) != (tenant_id, period):
+        raise InvoiceError(
+            f"a record of {record.tenant_id} in {record.billing_period} cannot be invoiced to {tenant_id} in {period}",
+            tenant_id=record.tenant_id,
+            period=record.billing_period,
+        )
+    if record.currency not in (None, currency):
+        raise CurrencyError(
+            f"{record.sku} is charged in {record.currency}, the invoice is in {currency}: make one invoice per currency",
+            sku=record.sku,
+            currency=record.currency,
+        )
+    if record.key in keys:
+        raise InvoiceError(f"two records of {record.sku} have one key: give only the last revision", sku=record.sku)
+    keys.add(record.key)
+
+
+def _unrated(name: _LineId, group: list[RatedLine]) -> UnratedQuantity:
+    quantity = exact_sum(record.quantity for record in group)
+    return UnratedQuantity(name.meter, name.service_period, quantity, group[-1].unit)
+
+
+def _line(name: _LineId, group: list[RatedLine], currency: str, models: _Models) -> InvoiceLine:
+    exact = exact_sum(record.amount for record in group if record.amount is not None)
+    last = group[-1]
+    return InvoiceLine(
+        sku=name.sku,
+        meter=name.meter,
+        kind=name.kind,
+        service_period=name.service_period,
+        quantity=exact_sum(record.quantity for record in group),
+        unit=last.unit,
+        exact_amount=exact,
+        amount=round_to_currency(exact, currency),
+        dimensions=last.dimensions,
+        seller_id=last.seller_id,
+        tiers=tuple(_tiers(group, models)) if name.kind == "usage" else (),
+    )
+
+
+class _Models:
+    """Finds the price model behind a record."""
+
+    def __init__(self, cards: Cards) -> None:
+        versions = [version.card for version in cards.versions()] if isinstance(cards, Catalog) else list(cards)
+        self._cards = {(card.id, card.version): card for card in versions}
+
+    def model(self, record: RatedLine) -> PriceModel | None:
+        """The model that priced a record; None for usage that is not charged."""
+        if record.card_id is None or record.card_version is None or record.sku.startswith("uncharged/"):
+            return None
+        card = self._cards.get((record.card_id, record.card_version))
+        sku = card.router.sku_of(record.sku, record.meter, record.dimensions) if card else None
+        if sku is None:
+            raise InvoiceError(
+                f"card {record.card_id} version {record.card_version}, which priced {record.sku}, is not among the cards",
+                card_id=record.card_id,
+                card_version=record.card_version,
+            )
+        return sku.charge
+
+
+def _tiers(group: list[RatedLine], models: _Models) -> list[InvoiceTier]:
+    """How the quantity of a line spread over the tiers of the versions that priced it, hour by hour, summed per tier."""
+    found: dict[tuple[str, int, Decimal], InvoiceTier] = {}
+    position = Decimal(0)
+    for record in group:
+        before, position = position, exact_sum((position, record.quantity))
+        model = models.model(record)
+        if model is None or record.card_id is None or record.card_version is None:
+            continue
+        for part in model.breakdown(before, position):
+            name = (record.card_id, record.card_version, part.lower)
+            found[name] = _merged(found.get(name), record.card_id, record.card_version, part)
+    return list(found.values())
+
+
+def _merged(known: InvoiceTier | None, card_id: str, card_version: int, part: TierSlice) -> InvoiceTier:
+    before = (Decimal(0), Decimal(0)) if known is None else (known.quantity, known.amount)
+    return InvoiceTier(
+        card_id=card_id,
+        card_version=card_version,
+        lower=part.lower,
+        upper=part.upper,
+        quantity=exact_sum((before[0], part.quantity)),
+        unit_price=part.unit_price,
+        per=part.per,
+        amount=exact_sum((before[1], part.amount)),
+    )

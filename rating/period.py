@@ -1,0 +1,257 @@
+"""One tenant's billing period, rated incrementally: usage goes in, in any order, and changed records come out.
+
+`TenantPeriod` is pure: no clock, no I/O. The records depend only on the usage that was added and on the catalog,
+never on the order of the usage or on how often `lines` was called. What a call costs goes by what changed, not by the
+hours of the period that lie before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from rating.account import AccountTerms, PeriodEntry, terms_of
+from rating.catalog import Catalog, Span
+from rating.errors import MeterError, PeriodError
+from rating.late import LateUsage
+from rating.meters import LEAF_INDEX, is_custom, meter
+from rating.money import amount_of, from_scaled, to_scaled
+from rating.rated import RatedLine
+from rating.series import HourState, Series, SeriesId, series_id
+from rating.skus import Kind, Line, route
+from rating.usage import UsageKey, UsageTotals
+from rating.windows import HOUR, WindowSize, period_end, period_start
+
+Cell = tuple[UsageKey, int]
+"""Where usage is counted: key and window."""
+Quantities = dict[str, int]
+"""Quantities by leaf or custom meter, each in the meter's smallest unit."""
+
+
+class TenantPeriod:
+    """The usage of one tenant in one billing period, and its rated records.
+
+    Not safe for threads. After a restart, make a new one, add all usage again and call `lines` once: the same records
+    come out, and from then on only changes.
+    """
+
+    def __init__(self, tenant_id: str, period: str, window: WindowSize = HOUR) -> None:
+        self.tenant_id = tenant_id
+        self.period = period
+        self._window = window
+        self._first, self._last = window.first(period), window.last(period)
+        self._cells: dict[Cell, Quantities] = {}
+        self._late_cells: dict[str, dict[Cell, Quantities]] = {}
+        self._pending: list[tuple[str | None, Cell, Quantities]] = []
+        """Usage that was added since the last call of `lines`."""
+        self._catalog: Catalog | None = None
+        self._spans: tuple[Span, ...] = ()
+        self._closed: bool | None = None
+        self._terms = AccountTerms(period, None)
+        self._series: dict[SeriesId, Series] = {}
+        self._late = LateUsage()
+        self._routes: dict[tuple[UsageKey, int], dict[str, tuple[Line, SeriesId]]] = {}
+        """Lines by usage key, position of the span and leaf."""
+        self._dirty: set[SeriesId] = set()
+        self._yielded: dict[tuple[str, Kind], dict[int, HourState]] = {}
+        """What `lines` gave last, by line and window."""
+        self._yielded_period: dict[tuple[str, Kind, str], RatedLine] = {}
+
+    def add(self, key: UsageKey, hour: int, booked: str | None, quantities: Mapping[str, Decimal]) -> None:
+        """Adds leaf quantities (decimals or integers, in the meter's unit) to a window.
+
+        `booked` is None for usage on time, or the later billing period ("YYYY-MM") for usage that arrived after this
+        period closed. Quantities are differences: a negative one takes usage back. Raises MoneyError for floats and
+        for more decimals than the meter has, MeterError for anything but leaf and custom meters, PeriodError for
+        usage that is not of this tenant and period.
+        """
+        scaled: Quantities = {}
+        for name, quantity in quantities.items():
+            if name not in LEAF_INDEX and not is_custom(name):
+                raise MeterError(f"{name!r} is not a leaf meter or units.<name>", meter=name)
+            scaled[name] = to_scaled(quantity, meter(name).decimals)
+        self._add(key, hour, booked, scaled)
+
+    def add_totals(self, key: UsageKey, hour: int, booked: str | None, totals: UsageTotals) -> None:
+        """As `add`, for a difference of totals."""
+        self._add(key, hour, booked, totals.scaled_leaves())
+
+    def lines(self, catalog: Catalog, *, closed: bool, only_changed: bool = True) -> list[RatedLine]:
+        """The records that changed since the last call; all of them if `only_changed` is false or `closed` changed.
+
+        A record whose usage is now charged elsewhere, or was taken back, comes once more with quantity and amount 0.
+        """
+        everything = not only_changed or closed != self._closed
+        self._closed = closed
+        rerouted = self._follow(catalog)
+        self._apply(self._pending)
+        self._pending = []
+        lines: list[RatedLine] = []
+        for name in list(self._series if everything else self._dirty):
+            lines.extend(self._settled_lines(name, everything))
+        if rerouted:
+            lines.extend(self._vanished_lines())
+        if everything or rerouted or self._dirty:
+            lines.extend(self._period_lines(everything))
+        self._dirty.clear()
+        return lines
+
+    def _add(self, key: UsageKey, hour: int, booked: str | None, scaled: Quantities) -> None:
+        if key.tenant_id != self.tenant_id or not self._first <= hour <= self._last:
+            raise PeriodError(
+                f"usage of {key.tenant_id} in window {hour} is not of {self.tenant_id} in {self.period}",
+                tenant_id=key.tenant_id,
+                hour=hour,
+            )
+        if booked is not None and booked <= self.period:
+            raise PeriodError(f"usage of {self.period} cannot be booked late in {booked}", period=booked)
+        cells = self._cells if booked is None else self._late_cells.setdefault(booked, {})
+        cell = cells.setdefault((key, hour), {})
+        for name, quantity in scaled.items():
+            cell[name] = cell.get(name, 0) + quantity
+        self._pending.append((booked, (key, hour), scaled))
+
+    def _follow(self, catalog: Catalog) -> bool:
+        """Routes all usage anew if this catalog prices the period differently than the last one."""
+        if catalog is self._catalog:
+            return False
+        first_time = self._catalog is None
+        self._catalog = catalog
+        spans = catalog.spans(self.tenant_id, self._first, self._last)
+        if not first_time and _same(spans, self._spans):
+            return False
+        self._spans = spans
+        self._terms = terms_of(self.period, self.tenant_id, spans)
+        self._routes.clear()
+        self._dirty = set()
+        self._series = {}
+        self._late = LateUsage()
+        self._pending = [(None, cell, quantities) for cell, quantities in self._cells.items()]
+        for booked, cells in self._late_cells.items():
+            self._pending.extend((booked, cell, quantities) for cell, quantities in cells.items())
+        return True
+
+    def _apply(self, usage: Iterable[tuple[str | None, Cell, Quantities]]) -> None:
+        """Puts quantities on the lines that price them."""
+        for booked, (key, hour), quantities in usage:
+            span = self._span_at(hour)
+            routes = self._routes.setdefault((key, span), {})
+            for leaf, quantity in quantities.items():
+                if not quantity:
+                    continue
+                found = routes.get(leaf)
+                if found is None:
+                    line = route(self._spans[span].card, key, leaf)
+                    found = routes[leaf] = (line, series_id(line))
+                line, name = found
+                self._dirty.add(name)
+                if booked is None:
+                    series = self._series.get(name)
+                    if series is None:
+                        series = self._series[name] = Series()
+                    series.add(hour, quantity, line)
+                else:
+                    self._late.add(booked, name, hour, quantity, line)
+
+    def _span_at(self, hour: int) -> int:
+        for position, span in enumerate(self._spans):
+            if hour <= span.last:
+                return position
+        raise PeriodError(f"window {hour} is not in {self.period}", hour=hour)
+
+    def _settled_lines(self, name: SeriesId, everything: bool) -> Iterator[RatedLine]:
+        """The records of a series that changed, or all of them."""
+        if self._late and name in self._dirty:
+            self._late.on_time_changed(name)
+        series = self._series.get(name)
+        if series is None:  # only late usage so far
+            return
+        yielded = self._yielded.setdefault((name.sku, name.kind), {})
+        first, emptied = series.settle()
+        for hour in emptied:
+            state = yielded.pop(hour, None)
+            if state is not None:
+                yield self._hour_line(hour, HourState(0, 0, state.line))
+        for hour, state in series.states(0 if everything else first):
+            if everything or yielded.get(hour) != state:
+                yielded[hour] = state
+                yield self._hour_line(hour, state)
+        if not len(series):
+            del self._series[name]
+
+    def _vanished_lines(self) -> Iterator[RatedLine]:
+        """Records whose usage went to other lines, with nothing left on them."""
+        present: dict[tuple[str, Kind], set[int]] = {}
+        for name, series in self._series.items():
+            present.setdefault((name.sku, name.kind), set()).update(hour for hour, _ in series.states())
+        for identity, yielded in self._yielded.items():
+            kept = present.get(identity, set())
+            for hour in [hour for hour in yielded if hour not in kept]:
+                yield self._hour_line(hour, HourState(0, 0, yielded.pop(hour).line))
+
+    def _period_lines(self, everything: bool) -> Iterator[RatedLine]:
+        """The records of the whole period that changed, or all of them; those that are owed no more come with 0."""
+        entries = [*self._terms.entries(self._series), *self._late.entries(self._series, self._terms)]
+        lines = {(entry.sku, entry.kind, entry.billing_period): self._period_line(entry) for entry in entries}
+        for identity, line in lines.items():
+            if everything or self._yielded_period.get(identity) != line:
+                yield line
+        for identity, old in self._yielded_period.items():
+            if identity not in lines:
+                amount = None if old.amount is None else amount_of(0)
+                yield replace(old, quantity=Decimal(0), amount=amount, provisional=not self._closed)
+        self._yielded_period = lines
+
+    def _hour_line(self, hour: int, state: HourState) -> RatedLine:
+        line = state.line
+        return RatedLine(
+            tenant_id=self.tenant_id,
+            sku=line.sku,
+            meter=line.meter,
+            kind=line.kind,
+            window_kind="hour",
+            window_start=self._window.start(hour),
+            window_end=self._window.end(hour),
+            billing_period=self.period,
+            service_period=self.period,
+            quantity=from_scaled(state.quantity, line.decimals),
+            unit=line.unit,
+            amount=None if line.outcome == "unrated" else amount_of(state.amount),
+            currency=line.currency,
+            card_id=line.card_id,
+            card_version=line.card_version,
+            provisional=not self._closed,
+            dimensions=line.dimensions,
+            seller_id=line.seller_id,
+        )
+
+    def _period_line(self, entry: PeriodEntry) -> RatedLine:
+        line = entry.line
+        return RatedLine(
+            tenant_id=self.tenant_id,
+            sku=entry.sku,
+            meter=line.meter,
+            kind=entry.kind,
+            window_kind="period",
+            window_start=period_start(entry.billing_period),
+            window_end=period_end(entry.billing_period),
+            billing_period=entry.billing_period,
+            service_period=self.period,
+            quantity=from_scaled(entry.quantity, line.decimals),
+            unit=line.unit,
+            amount=None if line.outcome == "unrated" else amount_of(entry.amount),
+            currency=line.currency,
+            card_id=line.card_id,
+            card_version=line.card_version,
+            provisional=not self._closed,
+            dimensions=line.dimensions,
+            seller_id=line.seller_id,
+        )
+
+
+def _same(left: Sequence[Span], right: Sequence[Span]) -> bool:
+    """Whether two cuts of one period price it alike; card versions are compared by identity, which catalogs keep."""
+    return len(left) == len(right) and all(
+        new.first == old.first and new.card is old.card for new, old in zip(left, right, strict=True)
+    )

@@ -24,7 +24,7 @@ from schemas.events import EVENT_TYPES, Event, GpuUsage, GpuUtilization, TokenUs
 from schemas.framing import inspect_stream
 from schemas.instants import to_microseconds
 
-_KIND_OF: Final[dict[Any, str]] = {schema: kind for kind, schema in SCHEMAS.items()}
+_KIND_OF: Final[dict[tuple[str, ...], str]] = {tuple(schema.names): kind for kind, schema in SCHEMAS.items()}
 # Never ArrowException alone: pyarrow maps some C++ errors to Python's own (OSError, MemoryError, IndexError, ...).
 _ARROW_ERRORS: Final = (
     pa.ArrowException,
@@ -52,7 +52,7 @@ def encode_batch(rows: Any, compression: Literal["lz4", "zstd"] | None = None, *
         raise SchemaError(
             "invalid_batch", f"a batch of {rows.num_rows} rows: cut it into batches of {MAX_ROWS} or less"
         )
-    defaults = DEFAULTS.get(kind or _KIND_OF.get(rows.schema, ""), {})
+    defaults = DEFAULTS.get(kind or _KIND_OF.get(tuple(rows.schema.names), ""), {})
     names, columns = [], []
     for name, column in zip(rows.schema.names, rows.columns, strict=True):
         if not _says_nothing(column, defaults.get(name)):

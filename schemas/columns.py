@@ -40,7 +40,7 @@ def cast_for(name: str, source: Any, target: Any) -> Cast | None:
         (pa.types.is_int64(target) and pa.types.is_integer(source))
         or (pa.types.is_int32(target) and pa.types.is_integer(source))
         or (pa.types.is_float64(target) and (pa.types.is_floating(source) or pa.types.is_integer(source)))
-        or (pa.types.is_decimal(target) and (pa.types.is_decimal(source) or pa.types.is_integer(source)))
+        or (pa.types.is_decimal(target) and (_is_sane_decimal(source) or pa.types.is_integer(source)))
     )
     if numeric:
         return lambda column: column.cast(target)
@@ -55,6 +55,11 @@ def _is_text(source: Any) -> bool:
     return source in _TEXT or (pa.types.is_dictionary(source) and source.value_type in _TEXT)
 
 
+def _is_sane_decimal(source: Any) -> bool:
+    # pyarrow 26 takes any 32-bit scale from the wire, and a cast from an absurd one reads beyond a table and crashes.
+    return pa.types.is_decimal(source) and 0 <= source.scale <= source.precision
+
+
 def _plain_text(column: Any) -> Any:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary.cast(pa.string()).take(column.indices)
@@ -66,10 +71,8 @@ def _encode_text(column: Any) -> Any:
 
 
 def _plain_map(column: Any, target: Any) -> Any:
-    entries = pa.MapArray.from_arrays(
-        column.offsets, _plain_text(column.keys), _plain_text(column.items), type=target, mask=column.is_null()
-    )
-    return entries
+    keys, items = _plain_text(column.keys), _plain_text(column.items)
+    return pa.MapArray.from_arrays(column.offsets, keys, items, type=target, mask=column.is_null())
 
 
 def without_hidden_nulls(column: Any) -> Any:

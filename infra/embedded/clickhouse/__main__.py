@@ -25,7 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--concurrency", type=int, default=32, help="queries that run at once (default 32)")
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--end-with-parent", action="store_true", help="stop when the starting process is gone")
-    parser.add_argument("--announce", action="store_true", help="print the URL to standard output when ready")
     given = parser.parse_args(arguments)
     configure_logging(given.log_level)
     try:
@@ -37,17 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             password=os.environ.get(PASSWORD_VARIABLE, ""),
             concurrency=given.concurrency,
             end_with_parent=given.end_with_parent,
-            on_ready=_announce if given.announce else None,
         )
     except TokenmillError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
-
-
-def _announce(url: str) -> None:
-    sys.stdout.write(f"{url}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
+import json
 import os
-import selectors
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 from urllib.parse import quote
 
+from infra.config import ClickHouseSettings
+from infra.embedded.clickhouse.service import OWNER_FILE
+from infra.embedded.ports import free_port
+from infra.embedded.process import ChildProcess
 from infra.errors import EmbeddedError
 
 _STOP_SECONDS = 45.0
+_ATTEMPTS = 3
 
 
 class EmbeddedClickHouse:
     """The embedded ClickHouse as a child process: started on entering a `with` block, stopped on leaving it.
 
-    `port` 0 takes a free port. The child's log goes to `clickhouse.log` beside the data. The child ends when this
-    process does. `start` may be called again after `stop` or `kill`: the data are kept, and so is the port.
+    Without `port` a free one is chosen at the first start and kept. The child's log is `clickhouse.log` beside the
+    data. The child ends when this process does. It may be started again after `stop` or `kill`: the data are kept.
     """
 
     def __init__(
         self,
         data: Path,
         *,
-        port: int = 0,
+        port: int | None = None,
         host: str = "127.0.0.1",
         user: str = "default",
         password: str = "",
-        start_timeout_s: float = 60.0,
     ) -> None:
         self.data = data.absolute()
         self.host = host
-        self.port = port
         self.user = user
         self._password = password
-        self._start_timeout_s = start_timeout_s
-        self._process: subprocess.Popen[bytes] | None = None
+        self._port = port
+        self._process: ChildProcess | None = None
+
+    @property
+    def port(self) -> int:
+        """The port. Raises EmbeddedError before the first start when none was given."""
+        if self._port is None:
+            raise EmbeddedError("the embedded ClickHouse has not been started", code="embedded_not_started")
+        return self._port
 
     @property
     def url(self) -> str:
@@ -50,87 +57,71 @@ class EmbeddedClickHouse:
         return f"http://{host}:{self.port}"
 
     @property
-    def pid(self) -> int:
-        """The child's process id. Raises EmbeddedError when it is not running."""
-        if self._process is None or self._process.poll() is not None:
-            raise EmbeddedError("the embedded ClickHouse is not running", path=str(self.data))
-        return self._process.pid
-
-    def environment(self, database: str = "tokenmill") -> dict[str, str]:
-        """The environment variable that points Tokenmill's commands at this store."""
-        _, _, address = self.url.partition("://")
-        user = f"{quote(self.user, safe='')}:{quote(self._password, safe='')}"
-        return {"TOKENMILL_CLICKHOUSE": f"http://{user}@{address}/{database}"}
+    def pid(self) -> int | None:
+        """The child's process id while it runs."""
+        return self._process.pid if self._process is not None and self._process.running else None
 
     @property
-    def log_path(self) -> Path:
+    def log(self) -> Path:
         """Where the child writes its log."""
         return self.data / "clickhouse.log"
 
-    def start(self) -> Self:
-        """Start the child and wait until it answers. Raises EmbeddedError with the child's own words if it does not."""
-        if self._process is not None and self._process.poll() is None:
+    def settings(self, database: str = "tokenmill") -> ClickHouseSettings:
+        """The settings that connect to this store."""
+        return ClickHouseSettings(self.host, self.port, self.user, self._password, database)
+
+    def environment(self, database: str = "tokenmill") -> dict[str, str]:
+        """The environment variable that points Tokenmill's commands at this store."""
+        credentials = f"{quote(self.user, safe='')}:{quote(self._password, safe='')}"
+        return {"TOKENMILL_CLICKHOUSE": self.url.replace("://", f"://{credentials}@") + f"/{quote(database, safe='')}"}
+
+    def start(self, timeout_s: float = 60.0) -> Self:
+        """Start the child and wait until it serves. Raises EmbeddedError, with the child's own words, if it does not."""
+        if self.pid is not None:
             return self
         self.data.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "infra.embedded.clickhouse", "--announce", "--end-with-parent"]
-        command += ["--port", str(self.port), "--host", self.host, "--user", self.user, "--data", str(self.data)]
-        environment = {**os.environ, "TOKENMILL_EMBEDDED_CLICKHOUSE_PASSWORD": self._password}
-        with self.log_path.open("ab") as log:
-            at = log.tell()
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=environment
-            )
-        url = self._announced(self._process, at)
-        self.port = int(url.rpartition(":")[2])
+        attempts = _ATTEMPTS if self._port is None else 1
+        for attempt in range(1, attempts + 1):
+            chosen = self._port if self._port is not None else free_port(self.host)
+            self._process = self._child(chosen)
+            try:
+                self._process.wait_ready(self._serves, timeout_s)
+            except EmbeddedError:
+                self._process.kill()
+                # Another process may have taken the free port in the meantime.
+                if attempt == attempts or "cannot listen" not in self._process.log_tail():
+                    raise
+            else:
+                self._port = chosen
+                break
         return self
 
-    def _announced(self, process: subprocess.Popen[bytes], log_start: int) -> str:
-        """The URL that the child prints when it is ready."""
-        output: IO[bytes] | None = process.stdout
-        if output is None:
-            raise EmbeddedError("the embedded ClickHouse was started without an output to read")
-        deadline = time.monotonic() + self._start_timeout_s
-        with output, selectors.DefaultSelector() as selector:
-            selector.register(output, selectors.EVENT_READ)
-            while (left := deadline - time.monotonic()) > 0:
-                if selector.select(left):
-                    line = output.readline().decode().strip()
-                    if line:
-                        return line
-                    break
-        exited = process.poll() is not None or self._ends(process)
-        if not exited:
-            self.kill()
-        said = self.log_path.read_bytes()[log_start:].decode("utf-8", "replace").strip()
-        reason = said.splitlines()[-1] if said else "it said nothing"
-        raise EmbeddedError(f"the embedded ClickHouse did not start: {reason}", path=str(self.data))
+    def _child(self, port: int) -> ChildProcess:
+        command = [sys.executable, "-m", "infra.embedded.clickhouse", "--end-with-parent", "--data", str(self.data)]
+        command += ["--port", str(port), "--host", self.host, "--user", self.user]
+        environ = {**os.environ, "TOKENMILL_EMBEDDED_CLICKHOUSE_PASSWORD": self._password}
+        return ChildProcess("the embedded ClickHouse", command, log=self.log, environ=environ)
 
-    @staticmethod
-    def _ends(process: subprocess.Popen[bytes]) -> bool:
+    def _serves(self) -> bool:
         try:
-            process.wait(1.0)
-        except subprocess.TimeoutExpired:
+            noted = json.loads((self.data / OWNER_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return False
-        return True
+        return bool(noted["url"]) and noted["pid"] == self.pid
 
-    def stop(self) -> int:
-        """Stop the child with SIGTERM and return its exit code (0 when all is well); SIGKILL after 45 seconds."""
+    def stop(self) -> int | None:
+        """Stop the child with SIGTERM, after 45 seconds with SIGKILL; returns its exit status (0 when all is well)."""
         if self._process is None:
-            return 0
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            return self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            return self.kill()
+            return None
+        self._process.stop(_STOP_SECONDS)
+        return self._process.exit_status
 
-    def kill(self) -> int:
-        """SIGKILL the child, as a crash would; returns its exit code."""
+    def kill(self) -> int | None:
+        """SIGKILL the child, as a crash would, and wait until it is gone; returns its exit status (-9)."""
         if self._process is None:
-            return 0
-        if self._process.poll() is None:
-            self._process.kill()
-        return self._process.wait(_STOP_SECONDS)
+            return None
+        self._process.kill()
+        return self._process.exit_status
 
     def __enter__(self) -> Self:
         return self.start()

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from urllib.parse import parse_qsl, urlsplit
 
-from infra.embedded.clickhouse import compression, native_blocks
+from infra.embedded.clickhouse import compression
 from infra.embedded.clickhouse.bodies import ChunkedBody, SizedBody
 from infra.embedded.clickhouse.errors import ClickHouseError, from_engine
 from infra.embedded.clickhouse.execution import Body, Executor, Result
@@ -153,6 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
             if chunks is None:
                 chunks = compression.decoded(body, self.headers.get("Content-Encoding", ""))
             if request.decompress_native:
+                from infra.embedded.clickhouse import native_blocks  # compiles its checksum: only where it is needed
+
                 chunks = native_blocks.decompressed(chunks)
             with self.server.slots, self.server.executor.run(request, user, Body(chunks)) as result:
                 self._send_result(request, result)
@@ -228,6 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-ClickHouse-Exception-Tag", tag)
         blocks: Iterable[memoryview] = chain(result.first, _with_failure(result.rest, tag, self.server.version, self))
         if request.compress_native:
+            from infra.embedded.clickhouse import native_blocks
+
             blocks = native_blocks.compressed(blocks)
         self._send_chunks(compression.encoded(blocks, encoding))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from infra.embedded.clickhouse.engine import Engine
 from infra.embedded.clickhouse.execution import Executor
@@ -19,7 +20,8 @@ from infra.embedded.clickhouse.server import Access, ClickHouseServer
 from infra.errors import ConfigurationError, EmbeddedError
 from infra.logs import get_logger
 
-_OWNER_FILE = "owner.json"
+OWNER_FILE: Final = "owner.json"
+"""In the data directory: `{"pid", "url"}` of the process that owns it; the url is empty until it serves."""
 _FINISH_SECONDS = 30.0
 
 
@@ -74,7 +76,7 @@ def _bracketed(host: str) -> str:
 @contextmanager
 def _owned(data: Path) -> Iterator[Callable[[str], None]]:
     """Hold the directory's lock; gives a function that notes under which URL this process serves it."""
-    with (data / _OWNER_FILE).open("a+", encoding="utf-8") as file:
+    with (data / OWNER_FILE).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

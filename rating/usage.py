@@ -53,6 +53,9 @@ class UsageTotals:
     output_tokens: int = 0
     reasoning_output_tokens: int = 0
     training_tokens: int = 0
+    images: int = 0
+    audio_microseconds: int = 0
+    video_microseconds: int = 0
     gpu_microseconds: int = 0
     gpu_busy_microseconds: int = 0
     gpu_energy_microjoules: int = 0
@@ -85,6 +88,9 @@ class UsageTotals:
             output_tokens=self.output_tokens,
             reasoning_output_tokens=self.reasoning_output_tokens,
             training_tokens=self.training_tokens,
+            images=self.images,
+            audio_microseconds=self.audio_microseconds,
+            video_microseconds=self.video_microseconds,
             gpu_microseconds=self.gpu_microseconds,
             gpu_busy_microseconds=self.gpu_busy_microseconds,
             gpu_energy_microjoules=self.gpu_energy_microjoules,

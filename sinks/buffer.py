@@ -69,10 +69,12 @@ class PartitionBuffer(Generic[D]):
     limits: Limits
     compacted: bool = False
     replay: Intent | None = None
-    next_offset: int | None = None
-    """First offset after what is stored: what a settling commit holds. None: nothing stored by this owner yet."""
-    settled: bool = True
-    """False while Kafka holds a note for a range that is stored by now."""
+    committed: int | None = None
+    """The offset that Kafka holds for the group, None for none."""
+    noted: bool = False
+    """Kafka holds a note beside it: about the sealed range, or about one that is stored by now."""
+    next_offset: int = 0
+    """Everything before this offset is stored, or holds no record."""
     sealed: SealedRange[D] | None = None
     items: list[D] = field(default_factory=list)
     rows: int = 0
@@ -99,11 +101,22 @@ class PartitionBuffer(Generic[D]):
     def end_reached(self, offset: int) -> None:
         """The log holds no record below `offset` that was not delivered: a replayed compacted range may be complete."""
         replay = self.replay
-        if replay is None or offset <= replay.last or self.full:
+        if replay is None:
+            if not self.items and self.sealed is None:
+                self.next_offset = max(self.next_offset, offset)  # over the markers of transactions
+            return
+        if offset <= replay.last or self.full:
             return
         if not self.compacted:
             raise self._gone(offset)
         self._seal_replay(replay, len(self.items))
+
+    @property
+    def settling_offset(self) -> int | None:
+        """What to commit without a note, so that a successor has nothing to replay; None while that would be wrong."""
+        if self.replay is not None or self.sealed is not None:
+            return None
+        return self.next_offset if self.noted or self.next_offset > (self.committed or 0) else None
 
     def seal(self) -> SealedRange[D] | None:
         """Fix the next range: the oldest records within the limits and within one month of append time.
@@ -140,7 +153,7 @@ class PartitionBuffer(Generic[D]):
             raise self._gone(self.items[0].record.offset)
         self.replay = None
         if count == 0:  # compaction removed every record of the range: each was superseded, nothing is left to store
-            self.next_offset, self.settled = replay.last + 1, False
+            self.next_offset = replay.last + 1
             return None
         sealed = self._seal(count, replayed=True)
         self.sealed = SealedRange(replay, sealed.items, sealed.rows, replayed=True)
@@ -159,14 +172,14 @@ class PartitionBuffer(Generic[D]):
         """The sealed range is in every table."""
         if self.sealed is None:
             raise AssertionError("nothing is sealed")
-        self.next_offset, self.settled, self.sealed = self.sealed.intent.last + 1, False, None
+        self.next_offset, self.sealed = self.sealed.intent.last + 1, None
 
     def _gone(self, offset: int) -> DataLostError:
         replay = self.replay
         return DataLostError(
-            f"{self.place}: records {replay.first} to {replay.last} were about to be stored and the log now gives offset "
-            f"{offset}: retention removed them or the topic was made anew. Compare with `tokenmill reconcile`; to accept "
-            f"the gap set the consumer group's offset of this partition by hand"
+            f"{self.place}: records {replay.first} to {replay.last} were about to be stored and the log now gives "
+            f"offset {offset}: retention removed them, or the topic was made anew. `tokenmill reconcile` says what is "
+            f"missing; to accept the gap set the consumer group's offset of this partition by hand"
             if replay is not None
             else f"{self.place}: offset {offset} was not expected",
             topic=self.place.topic,

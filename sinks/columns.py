@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -71,10 +71,48 @@ def log_epoch(log_id: LogId, rows: int) -> pa.Array:
     return pa.array(np.full(rows, log_id.epoch, dtype=np.uint32))
 
 
-def one_chunk(columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
+NULLABLE: Final = frozenset(
+    {
+        *("http_status", "first_token_at"),
+        *("gpu_util_ratio", "engine_active_ratio", "sm_active_ratio", "tensor_active_ratio"),
+        *("power_w", "energy_mj_counter", "fb_used_mib", "fb_total_mib"),
+        *("amount", "card_version", "previous_revision", "previous_quantity", "previous_amount"),
+        *("published_at", "event_time", "hour"),
+    }
+)
+"""Columns in which "unknown" differs from zero and is NULL in ClickHouse; elsewhere a missing value is '', 0 or {}."""
+
+
+def one_chunk(columns: Mapping[str, pa.Array | pa.ChunkedArray], nullable: Collection[str] = NULLABLE) -> pa.Table:
     """A table whose every column is one chunk with one dictionary: ClickHouse's Arrow reader needs the latter.
 
-    Columns without any value are left out: ClickHouse fills in the column's default, as it does for each null.
+    Columns without any value are left out: ClickHouse fills in the column's default. In columns that are not
+    `nullable` a null becomes that default here.
     """
     said = {name: column for name, column in columns.items() if column.null_count < len(column)}
-    return pa.table(said).unify_dictionaries().combine_chunks()
+    table = pa.table(said).unify_dictionaries().combine_chunks()
+    for place, name in enumerate(table.schema.names):
+        column = table.column(place)
+        if column.null_count and name not in nullable:
+            table = table.set_column(place, name, _without_nulls(column.chunk(0)))
+    return table
+
+
+def _without_nulls(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        words = pa.concat_arrays([column.dictionary, pa.array([""], kind.value_type)])
+        indices = column.indices.fill_null(len(column.dictionary))
+        return pa.DictionaryArray.from_arrays(indices.cast(pa.int32()), words)
+    if pa.types.is_map(kind):
+        offsets = column.offsets.to_numpy()
+        if np.diff(offsets)[column.is_null().to_numpy(zero_copy_only=False)].any():
+            return pa.array([pairs or [] for pairs in column.to_pylist()], kind)  # a null that hides entries: rare
+        return pa.MapArray.from_arrays(column.offsets, column.keys, column.items)
+    if pa.types.is_timestamp(kind):
+        return column.fill_null(pa.scalar(0, pa.int64()).cast(kind))
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return column.fill_null("" if pa.types.is_string(kind) else b"")
+    if pa.types.is_boolean(kind):
+        return column.fill_null(False)
+    return column.fill_null(pa.scalar(0, pa.int64()).cast(kind))

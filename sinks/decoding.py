@@ -1,7 +1,7 @@
 """Taking the records of the two ingest topics apart, by the same codecs as the workers use.
 
-A record is a batch of events, one event, a control record, or it cannot be read. What cannot be read gives no rows here:
-the worker writes it to the dead letters, with the reason.
+A record is a batch of events, one event, a control record, or it cannot be read. What cannot be read gives no rows
+here: the worker writes it to the dead letters, with the reason.
 """
 
 from __future__ import annotations

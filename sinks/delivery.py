@@ -1,12 +1,14 @@
 """Exactly-once from a Kafka log into ClickHouse: the protocol of DESIGN D11, without knowing either client.
 
-Per partition, for ever: fix a range of records, note it in Kafka (`sinks.intent`), insert its rows into each table under
-the token `<log>/<partition>/<first>-<last>/<table>`, go on. Noting the next range says that the one before is stored.
+Per partition, for ever: fix a range of records, note it in Kafka (`sinks.intent`), insert its rows into each table
+under the token `<log>/<partition>/<first>-<last>/<table>`, go on. Noting the next range says that the one before is
+stored. A sink that
 
-    dies before the note         nothing happened; the successor fixes a range of its own
-    dies after the note          the successor finds it, reads exactly this range again, inserts under the same tokens
-    wakes up after losing it     its commit is refused by the group (and so nothing is inserted); an insert already under
-                                 way carries the same rows and the same token as the successor's, and one of them is dropped
+    dies before the note       has done nothing; its successor fixes a range of its own
+    dies after the note        is finished by its successor, which reads exactly the noted range again and inserts it
+                               under the same tokens
+    wakes up after losing      has its commit refused by the group, and so inserts nothing; an insert that was already
+    its partitions             under way has the rows and the token of its successor's, and ClickHouse drops one of them
 
 Where the broker keeps no notes (the embedded one), what the tables hold is the only memory: each table's highest
 offset of this log is its floor, and rows at or below it are not inserted again. Floors are kept with real Kafka too, as
@@ -147,7 +149,9 @@ class Delivery(Generic[D]):
                     partition=place.partition,
                 )
             sink = self._sinks[place.topic]
-            self._buffers[place] = PartitionBuffer(place, log_id, self._limits, sink.compacted, replay=note)
+            self._buffers[place] = PartitionBuffer(
+                place, log_id, self._limits, sink.compacted, replay=note, committed=offset, noted=note is not None
+            )
             starts[place] = note.first if note is not None else offset
         # What the tables hold may have grown since this process last looked: the partitions had another owner.
         self._floors.clear()
@@ -164,13 +168,23 @@ class Delivery(Generic[D]):
         log.info("partitions_revoked", partitions=len(gone), lost=lost)
 
     def _settle(self, buffers: Iterable[PartitionBuffer[D]]) -> None:
-        commits = [_settling(b) for b in buffers if b.sealed is None and not b.settled]
+        try:
+            self._commit([], list(buffers))
+        except (OwnershipLostError, CommitUnknownError) as error:
+            # Harmless: the successor replays a range that is stored, and ClickHouse drops it.
+            log.info("settling_commit_failed", error=str(error))
+
+    def _commit(self, sealed: Sequence[PartitionBuffer[D]], idle: Sequence[PartitionBuffer[D]]) -> None:
+        """One commit for the notes of sealed ranges and for what has become settled, if there is anything to say."""
+        settling = [(buffer, offset) for buffer in idle if (offset := buffer.settling_offset) is not None]
+        commits = [_noting(buffer) for buffer in sealed]
+        commits += [Commit(buffer.place, offset, notes.SETTLED) for buffer, offset in settling]
         if commits:
-            try:
-                self._kafka.commit([commit for commit in commits if commit is not None])
-            except (OwnershipLostError, CommitUnknownError) as error:
-                # Harmless: the successor replays a stored range and ClickHouse drops it.
-                log.info("settling_commit_failed", error=str(error))
+            self._kafka.commit(commits)
+        for buffer in sealed:
+            buffer.noted = True
+        for buffer, offset in settling:
+            buffer.committed, buffer.noted = offset, False
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -210,24 +224,18 @@ class Delivery(Generic[D]):
 
     def _deliver(self, buffers: Sequence[PartitionBuffer[D]]) -> None:
         sealed = [buffer for buffer in buffers if buffer.seal() is not None]
-        idle = [buffer for buffer in buffers if buffer.sealed is None and not buffer.items and not buffer.settled]
-        commits = [_noting(buffer) for buffer in sealed]
-        settling = [commit for commit in map(_settling, idle) if commit is not None]
-        if not commits and not settling:
-            return
+        idle = [buffer for buffer in buffers if buffer.sealed is None and not buffer.items]
         try:
-            self._kafka.commit([*commits, *settling])
+            self._commit(sealed, idle)
         except OwnershipLostError as error:
-            # Nothing may be inserted. The ranges stay fixed until the rebalance, which the next poll reports, drops them.
+            # Nothing may be inserted. The next poll reports the rebalance, which drops these ranges.
             log.warning("commit_refused", error=str(error))
             return
         except CommitUnknownError as error:
             # The ranges stay fixed, so the next turn sends the very same notes.
             log.warning("commit_unanswered", error=str(error))
             return
-        for buffer in idle:
-            buffer.settled = True
-        if commits:
+        if sealed:
             reach(Fault.SINK_AFTER_INTENT)
         for buffer in sealed:
             if not self._store_range(buffer):
@@ -320,9 +328,3 @@ def _noting(buffer: PartitionBuffer[D]) -> Commit:
         raise AssertionError("nothing is sealed")
     intent = buffer.sealed.intent
     return Commit(buffer.place, intent.first, notes.encode(intent))
-
-
-def _settling(buffer: PartitionBuffer[D]) -> Commit | None:
-    if buffer.next_offset is None:
-        return None
-    return Commit(buffer.place, buffer.next_offset, notes.SETTLED)

@@ -1,8 +1,8 @@
 """The note that a sink leaves in Kafka before it inserts: which records the next insert will hold (DESIGN D11).
 
 It is the metadata of an ordinary offset commit. The committed offset is the first of the range, so even a reader that
-does not know the note starts in the right place. Kafka keeps at most 4,096 UTF-16 units of metadata and librdkafka adds a
-NUL, which some clients show; a note is about 60 characters of ASCII.
+does not know the note starts in the right place. Kafka keeps at most 4,096 UTF-16 units of metadata and librdkafka
+adds a NUL, which some clients show; a note is about 60 characters of ASCII.
 """
 
 from __future__ import annotations

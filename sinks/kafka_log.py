@@ -1,7 +1,7 @@
 """The Kafka side of a sink: a confluent-kafka consumer that is a member of a group (DESIGN D11).
 
-`subscribe`, not `assign`: a commit then carries the group's generation, and the broker refuses it from a member that was
-put out of the group. That refusal is the fence of the whole protocol. Partitions are handed over in the eager way:
+`subscribe`, not `assign`: a commit then carries the group's generation, and the broker refuses it from a member that
+was put out of the group. That refusal is the fence of the whole protocol. Partitions are handed over in the eager way:
 everybody gives up everything and takes a new share, so that there is one state to reason about.
 """
 

@@ -1,7 +1,7 @@
 -- Which Kafka log each topic of this database follows. A topic that was deleted and made anew has the same name and
 -- starts again at offset 0: it is another log. Every stored row carries log_id, the sinks refuse a log that is not the
 -- current one of its topic here, so offsets of two logs are never mixed up.
--- ORDER BY topic, log_id: tiny, one row per log, the newest `revision` wins.
+-- ORDER BY topic, log_id: tiny, one row per log of a topic, the highest `revision` is the current one.
 -- No PARTITION BY: a handful of rows in all.
 CREATE TABLE IF NOT EXISTS logs
 (
@@ -11,8 +11,7 @@ CREATE TABLE IF NOT EXISTS logs
     topic_id String,
     partitions UInt32 COMMENT 'Number of partitions when the log was first followed',
     epoch UInt32 COMMENT 'Epoch that `topics apply` registered for this log, 0 where a topic has none',
-    current Bool COMMENT 'false: a former log of this topic, kept because rows of it are stored',
-    revision UInt64 COMMENT 'Number of logs this topic had when the row was written: the highest wins'
+    revision UInt64 COMMENT 'How many logs this topic has had, this one included: the highest is the one followed now'
 )
 ENGINE = ReplacingMergeTree(revision)
 ORDER BY (topic, log_id)

@@ -68,6 +68,8 @@ def client_config(settings: Settings, **extra: object) -> dict[str, object]:
         "client.id": settings.deployment,
         "log_level": 0,
         "message.max.bytes": MAX_MESSAGE_BYTES,
+        # A frozen broker keeps its connections open: after this long without an answer the client asks another one.
+        "socket.timeout.ms": 10_000,
         **settings.kafka.options,
         "bootstrap.servers": settings.kafka.bootstrap,
     }

@@ -1,4 +1,4 @@
-"""Topics on Apache Kafka and on the embedded broker: created once, corrected, and recognised when they are recreated."""
+"""Topics on Apache Kafka and on the embedded broker: created once, corrected, recognised when recreated."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def settings(request: pytest.FixtureRequest, make_settings: MakeSettings) -> Set
 
 
 def _config(settings: Settings, topic: str) -> dict[str, str]:
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    described = kafka.admin(settings).describe_configs([resource])[resource].result(10)
-    return {name: entry.value for name, entry in described.items()}
+    client = kafka.admin(settings)
+    (described,) = client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
+    return {name: entry.value for name, entry in described.result(10).items()}
 
 
 def _recreate(settings: Settings, topic: str, partitions: int) -> None:
@@ -71,18 +71,19 @@ def test_a_setting_that_was_changed_by_hand_is_put_right_and_named(settings: Set
     topics.apply(settings)
     entry = ConfigEntry("retention.ms", "60000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, settings.topics.usage_dlq, incremental_configs=[entry])
-    kafka.admin(settings).incremental_alter_configs([resource])[resource].result(10)
+    client = kafka.admin(settings)
+    (done,) = client.incremental_alter_configs([resource]).values()
+    done.result(10)
     eventually(lambda: _config(settings, settings.topics.usage_dlq)["retention.ms"] == "60000")
     assert topics.apply(settings) == [f"{settings.topics.usage_dlq}: retention.ms 60000 -> 7776000000"]
     eventually(lambda: _config(settings, settings.topics.usage_dlq)["retention.ms"] == "7776000000")
 
 
 def test_another_number_of_partitions_is_refused_before_anything_changes(
-    settings: Settings, make_settings: MakeSettings
+    settings: Settings,
 ) -> None:
-    kafka.admin(settings).create_topics([NewTopic(settings.topics.usage_events, 3, 1)])[
-        settings.topics.usage_events
-    ].result(10)
+    client = kafka.admin(settings)
+    client.create_topics([NewTopic(settings.topics.usage_events, 3, 1)])[settings.topics.usage_events].result(10)
     with pytest.raises(ConfigurationError, match=r"usage\.events\.v1 has 3, not 4") as raised:
         topics.apply(settings)
     assert raised.value.code == "partition_count"

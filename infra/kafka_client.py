@@ -42,6 +42,8 @@ PASSING_ERRORS = frozenset(
         KafkaError.NOT_COORDINATOR,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,  # seen on a topic that was just created
         KafkaError.REQUEST_TIMED_OUT,
     }
 )

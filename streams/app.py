@@ -19,6 +19,8 @@ _NEVER_S = 10.0**9
 def create_app(settings: Settings, worker: Worker) -> faust.App:
     """The application of one worker process, ready to be started; `worker` runs the partitions that it is assigned."""
     session_s = settings.session_timeout_s
+    # Faust makes its directory, not its parents; nothing is kept in it.
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     app = faust.App(
         group_id(settings),
         broker=broker_urls(settings),

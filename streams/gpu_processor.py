@@ -209,13 +209,14 @@ def _busy_ppm(batch: pa.RecordBatch) -> I64:
     for name in reversed(_SIGNALS):
         values = batch.column(name).to_numpy(zero_copy_only=False)
         ratio = np.where(np.isnan(values), ratio, values)
-    return np.rint(np.nan_to_num(ratio) * 1_000_000).astype(np.int64)
+    busy: I64 = np.rint(np.nan_to_num(ratio) * 1_000_000).astype(np.int64)
+    return busy
 
 
 def _interval_us(batch: pa.RecordBatch) -> I64:
-    return np.rint(np.nan_to_num(batch.column("interval_s").to_numpy(zero_copy_only=False)) * 1_000_000).astype(
-        np.int64
-    )
+    seconds = batch.column("interval_s").to_numpy(zero_copy_only=False)
+    interval: I64 = np.rint(np.nan_to_num(seconds) * 1_000_000).astype(np.int64)
+    return interval
 
 
 def _energy_mj(batch: pa.RecordBatch) -> I64:
@@ -244,5 +245,5 @@ def _gpu_usage_batch(rows: list[dict[str, object]]) -> pa.RecordBatch:
 
 def _decimals(millionths: list[object], kind: pa.DataType) -> pa.Array:
     words = np.zeros((len(millionths), 2), dtype=np.int64)
-    words[:, 0] = millionths
+    words[:, 0] = np.array(millionths, dtype=np.int64)
     return pa.Array.from_buffers(kind, len(millionths), [None, pa.py_buffer(words.tobytes())])

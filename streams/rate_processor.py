@@ -37,6 +37,8 @@ from streams.transactions import OutgoingRecord
 
 log = get_logger(__name__)
 
+_REMEMBERED_MASKS = 100_000
+
 
 @dataclass(slots=True)
 class RateSnapshot:
@@ -72,6 +74,8 @@ class RateProcessor:
         self._signals = Signals(settings, source, partition)
         self._rejects = Rejects(settings, source, partition)
         self._additions: dict[str, Additions] = {}
+        self._masks: dict[tuple[UsageKey, int], int] = {}
+        self._masks_generation = -1
 
     @property
     def heavy(self) -> bool:
@@ -142,7 +146,7 @@ class RateProcessor:
     def outgoing(self, snapshot: RateSnapshot) -> list[OutgoingRecord]:
         """Rated records, signals, rejects, changed state, and last the position."""
         position = snapshot.position
-        records = snapshot.rejects.outgoing()
+        records = list(snapshot.rejects.outgoing())
         records += self._state.advance(position, snapshot.watermark_us, snapshot.catalog, snapshot.additions)
         records += snapshot.controls
         records += self._source_state(snapshot)
@@ -233,7 +237,15 @@ class RateProcessor:
                     unpriced[row] = 1
 
     def _unpriced(self, key: UsageKey, hour: int) -> int:
-        return unpriced_leaves(self._controls.catalog, key, hour)
+        catalog = self._controls.catalog
+        if catalog.generation != self._masks_generation or len(self._masks) > _REMEMBERED_MASKS:
+            self._masks, self._masks_generation = {}, catalog.generation
+        # One card prices all hours of its span alike, so the answer is remembered by card.
+        priced_by = (key, id(catalog.card_at(key.tenant_id, hour)))
+        mask = self._masks.get(priced_by)
+        if mask is None:
+            mask = self._masks[priced_by] = unpriced_leaves(catalog, key, hour)
+        return mask
 
     def _reject(self, rows: Rows, judged: Judged) -> None:
         duplicates = np.flatnonzero(judged.outcomes == DUPLICATE)

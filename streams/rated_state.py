@@ -66,6 +66,9 @@ class RatedState:
         """The state is whole again; what was closed and priced before stays so."""
         self._generation = catalog.generation
         self._watermark_us = watermark_us
+        for (_, period), state in self._periods.items():
+            # From here on only what differs from this comes out: also a line that a later card makes vanish.
+            state.lines(catalog, closed=watermark_us >= self._rules.period_closes_us(period))
 
     def advance(
         self, position: int, watermark_us: int, catalog: Catalog, additions: Mapping[str, Additions]
@@ -124,7 +127,7 @@ class RatedState:
             self._watermark_us
         ) != self._rules.open_period(watermark_us)
         if catalog.generation != self._generation or new_period:
-            due |= self._owed(watermark_us, catalog)
+            due.update(self._owed(watermark_us, catalog))
         if catalog.generation != self._generation:
             due |= self._periods.keys()
         for key in self._periods:

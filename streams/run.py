@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from typing import Any
 
 from infra.config import Settings
 from infra.logs import get_logger
@@ -29,7 +30,7 @@ def run_worker(settings: Settings) -> int:
 async def _run(settings: Settings) -> int:
     topics = settings.topics
     usage, samples = log_epoch(settings, topics.usage_events), log_epoch(settings, topics.gpu_samples)
-    stages = [
+    stages: list[Stage[Any]] = [
         Stage(topics.usage_events, topics.state, lambda p: RateProcessor(settings, usage, p), usage, ticks=True),
         Stage(topics.gpu_samples, topics.gpu_state, lambda p: GpuProcessor(settings, samples, p), samples),
     ]

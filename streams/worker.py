@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Awaitable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import faust
 from faust.types import TP
@@ -30,13 +31,13 @@ class Worker:
     from the last committed transaction.
     """
 
-    def __init__(self, settings: Settings, stages: Iterable[Stage[object]], ticker: Ticker | None = None) -> None:
+    def __init__(self, settings: Settings, stages: Iterable[Stage[Any]], ticker: Ticker | None = None) -> None:
         """`stages` by the topic each reads."""
         self._settings = settings
-        self._stages: Mapping[str, Stage[object]] = {stage.topic: stage for stage in stages}
+        self._stages: Mapping[str, Stage[Any]] = {stage.topic: stage for stage in stages}
         self._ticker = ticker
         self._threads = ThreadPoolExecutor(min(_MAX_THREADS, 2 * settings.partitions + 2), "partition")
-        self._runners: dict[TP, PartitionRunner[object]] = {}
+        self._runners: dict[TP, PartitionRunner[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -74,7 +75,7 @@ class Worker:
         """Flush every partition with something to commit, each flush interval, until cancelled."""
         under_way: set[TP] = set()
 
-        async def flush(tp: TP, runner: PartitionRunner[object]) -> None:
+        async def flush(tp: TP, runner: PartitionRunner[Any]) -> None:
             try:
                 await runner.flush()
             finally:

@@ -1,0 +1,25 @@
+"""`tokenmill worker`: meter and rate."""
+
+import sys
+
+import click
+
+from infra.cli.options import with_settings
+from infra.config import Settings
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tokenmill worker
+  TOKENMILL_KAFKA=broker:9092 tokenmill worker --deployment eu-1"""
+)
+@with_settings()
+def worker(settings: Settings) -> None:
+    """Run one worker: meters GPUs, rates usage, writes rated records, signals and dead letters.
+
+    Start several; they share the partitions. SIGTERM commits what was read and leaves with exit code 0.
+    """
+    from streams.run import run_worker
+
+    sys.exit(run_worker(settings))

@@ -55,6 +55,7 @@ def names(values: Sequence[str], codes: Codes) -> pa.Array:
     return pa.DictionaryArray.from_arrays(array, pa.array(values, pa.string())).cast(DICTIONARY)
 
 
+@lru_cache(maxsize=512)
 def constant(value: str, rows: int) -> pa.Array:
     """A dictionary column with one value in every row."""
     return names([value], np.zeros(rows, dtype=np.int32))

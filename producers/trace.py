@@ -5,8 +5,8 @@ What a replay adds to the file is fixed by the line alone, so the same file give
 - n is the number of the data row, the first is 1. A malformed row keeps its n; blank lines and the header have none.
 - Tenant of row n: `tenant-%04d` of the first 8 bytes of sha256("{seed}/{n}/tenant"), as a big-endian number, modulo the
   number of tenants; model likewise `model-%02d` with "/model".
-- Identity: `source` is the sha256 of the file's bytes, `id` adds the line's number. So equal rows are different requests, and the same
-  file under another name is the same events.
+- Identity: `source` is the sha256 of the file's bytes, `id` adds the line's number. So equal rows are different
+  requests, and the same file under another name is the same events.
 - Time: a trace states one instant per request, which is started_at and ended_at (the event time), and no first token:
   what a trace does not say is not invented. So a request falls into the period that the file puts it in.
 """

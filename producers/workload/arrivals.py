@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -26,16 +26,18 @@ def arrival_seconds(
     second = np.minimum(np.searchsorted(edges, places, side="right") - 1, seconds - 1)
     # Rounding may leave a place a hair beyond its second; the last microsecond belongs to it.
     within = np.clip((places - edges[second]) / np.where(rate[second] > 0, rate[second], 1.0), 0.0, 0.999_999)
-    return second + within
+    seconds_from_start: Floats = second + within
+    return seconds_from_start
 
 
 def _rates(kind: RequestClass, start: datetime, seconds: int) -> Floats:
     """The relative rate of every second."""
-    midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     since_midnight = (start - midnight).total_seconds() + np.arange(seconds)
     day = (since_midnight // 86_400).astype(np.int64)
     weekend = np.array([(midnight + timedelta(days=number)).weekday() >= 5 for number in range(int(day[-1]) + 1)])
-    return lookup(kind.per_minute, since_midnight % 86_400 / 3_600) * np.where(weekend[day], kind.weekend, 1.0)
+    rates: Floats = lookup(kind.per_minute, since_midnight % 86_400 / 3_600) * np.where(weekend[day], kind.weekend, 1.0)
+    return rates
 
 
 def _bursts(random: np.random.Generator, seconds: int, mean_on: float, mean_off: float) -> Floats:

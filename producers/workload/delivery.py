@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -24,12 +25,15 @@ class DeliveryPlan:
 
     def __iter__(self) -> Iterator[Ints]:
         """The batches of all nodes, by the arrival of their last row: positions of rows, all of one node."""
-        batches = []
+        return iter(self._batches)
+
+    @cached_property
+    def _batches(self) -> list[Ints]:
+        batches: list[tuple[int, int, Ints]] = []
         for node in range(self.nodes):
             for rows in self._batches_of(node):
                 batches.append((int(self._arrival_us[rows].max()), len(batches), rows))
-        for _, _, rows in sorted(batches, key=lambda batch: batch[:2]):
-            yield rows
+        return [rows for _, _, rows in sorted(batches, key=lambda batch: batch[:2])]
 
     def _batches_of(self, node: int) -> list[Ints]:
         """The batches of one node. A row is sent again at least one whole batch after the first time."""

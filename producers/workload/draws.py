@@ -31,7 +31,9 @@ def zipf(random: np.random.Generator, choices: int, exponent: float, size: int) 
     """`size` numbers from 0 to `choices` - 1; number k comes in proportion to (k + 1) to the power -`exponent`."""
     weights = np.array([(k + 1) ** -exponent for k in range(choices)])
     edges = np.cumsum(weights)
-    return np.minimum(np.searchsorted(edges, random.random(size) * edges[-1], side="right"), choices - 1).astype(np.int64)
+    found = np.searchsorted(edges, random.random(size) * edges[-1], side="right")
+    numbers: Ints = np.minimum(found, choices - 1).astype(np.int64)
+    return numbers
 
 
 def choose(random: np.random.Generator, population: int, count: int) -> Ints:

@@ -17,7 +17,7 @@ from producers.workload.fleet import deployments
 from producers.workload.requests import ABORTED, ERROR, STATUSES, SUCCESS, Requests
 from schemas.kinds import Kind
 
-REGION, SITE = "eu-central", "site-1"
+_CONSTANTS = {"provider": "tokenmill", "region": "eu-central", "site": "site-1"}
 USERS_PER_TENANT, KEYS_PER_TENANT = 50, 2
 _HTTP_OK, _HTTP_CLIENT_CLOSED = 200, 499
 Characters = npt.NDArray[np.uint8]
@@ -42,7 +42,9 @@ class EventNames:
     @cached_property
     def users(self) -> list[str]:
         """USERS_PER_TENANT end users of each tenant, tenant by tenant."""
-        return [f"user-{tenant:04d}-{user:02d}" for tenant in range(len(self.tenants)) for user in range(USERS_PER_TENANT)]
+        return [
+            f"user-{tenant:04d}-{user:02d}" for tenant in range(len(self.tenants)) for user in range(USERS_PER_TENANT)
+        ]
 
     @cached_property
     def deployments(self) -> list[str]:
@@ -55,27 +57,25 @@ class EventNames:
         return [place.gpu_type.name for place in deployments(len(self.models))]
 
 
-def usage_batch(known: EventNames, requests: Requests, node: Ints) -> pa.RecordBatch:
-    """The TokenUsage events of these rows, row i from gateway `node[i]`. A row's event depends on the row alone."""
-    count = len(requests)
-    model = names(known.models, requests.model)
+def usage_columns(known: EventNames, requests: Requests, node: Ints) -> pa.RecordBatch:
+    """What differs between the TokenUsage events of these rows, row i from gateway `node[i]`.
+
+    Columns that are the same in every event are left to `usage_batch`.
+    """
     columns = {
         "id": _event_ids(requests),
         "source": names(known.sources, node),
         "request_id": fixed_width_texts(requests.request_id),
         "attempt": pa.array(requests.attempt),
-        "provider": constant("tokenmill", count),
         "operation": names([each.operation for each in CLASSES], requests.kind),
         "endpoint": names([each.endpoint for each in CLASSES], requests.kind),
-        "request_model": model,
-        "response_model": model,
+        "response_model": names(known.models, requests.model),
         "deployment_id": names(known.deployments, requests.deployment),
-        "region": constant(REGION, count),
-        "site": constant(SITE, count),
         "gpu_type": names(known.gpu_types, requests.deployment),
         "stream": pa.array(requests.streamed),
         "input_tokens": pa.array(requests.input_tokens),
         "cache_read_input_tokens": pa.array(requests.cached_tokens),
+        "cache_write_input_tokens": pa.array(requests.written_tokens),
         "output_tokens": pa.array(requests.output_tokens),
         "reasoning_output_tokens": pa.array(requests.reasoning_tokens),
         "started_at": instants(known.start_us + requests.started_us),
@@ -84,12 +84,22 @@ def usage_batch(known: EventNames, requests: Requests, node: Ints) -> pa.RecordB
         **_who(known, requests),
         **_outcome(requests),
     }
-    return make_batch(Kind.TOKEN_USAGE, columns, count)
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def usage_batch(picked: pa.RecordBatch) -> pa.RecordBatch:
+    """A slice of `usage_columns` as a whole batch of TokenUsage."""
+    columns = dict(zip(picked.schema.names, picked.columns, strict=True))
+    constants = {name: constant(value, picked.num_rows) for name, value in _CONSTANTS.items()}
+    everything = {**columns, **constants, "request_model": columns["response_model"]}
+    return make_batch(Kind.TOKEN_USAGE, everything, picked.num_rows)
 
 
 def _event_ids(requests: Requests) -> pa.Array:
     """The gateway's own id of each attempt: the request's id, a dash, the number of the attempt."""
-    return fixed_width_texts(np.hstack((requests.request_id, _letters("-", len(requests)), _digits(requests.attempt, 1))))
+    return fixed_width_texts(
+        np.hstack((requests.request_id, _letters("-", len(requests)), _digits(requests.attempt, 1)))
+    )
 
 
 def _letters(text: str, rows: int) -> Characters:
@@ -99,8 +109,13 @@ def _letters(text: str, rows: int) -> Characters:
 
 def _digits(numbers: Ints, width: int) -> Characters:
     """Numbers with leading zeros."""
-    powers = 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
-    return (numbers[:, None] // powers % 10 + ord("0")).astype(np.uint8)
+    digits = np.empty((len(numbers), width), dtype=np.uint8)
+    rest = numbers.astype(np.int32)
+    for place in reversed(range(width)):
+        higher = rest // 10
+        digits[:, place] = rest - higher * 10 + ord("0")
+        rest = higher
+    return digits
 
 
 def _from_start(start_us: int, offsets_us: Ints) -> Ints:

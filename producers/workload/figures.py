@@ -54,7 +54,17 @@ CHAT: Final = RequestClass(
     # Assumed: half of the chats begin with a prompt that is not in the cache.
     cached=((0, 0), (0.5, 0), (0.75, 0.3), (1, 0.8)),
     # Azure 2024, conversation, a weekday.
-    per_minute=((0, 2200), (2, 3100), (4, 2300), (8, 3600), (11, 3300), (14.5, 4500), (20, 2900), (22, 2200), (24, 2200)),
+    per_minute=(
+        (0, 2200),
+        (2, 3100),
+        (4, 2300),
+        (8, 3600),
+        (11, 3300),
+        (14.5, 4500),
+        (20, 2900),
+        (22, 2200),
+        (24, 2200),
+    ),
     weekend=0.55,
     on_off=None,  # Azure 2023: Poisson around a slowly moving rate
     endpoint="/v1/chat/completions",

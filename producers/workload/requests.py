@@ -15,6 +15,7 @@ from producers.workload.arrivals import arrival_seconds
 from producers.workload.draws import Flags, Floats, Ints, choose, lookup, running_number, stream, zipf
 from producers.workload.figures import (
     ABORTED_SHARE,
+    AGENT,
     CACHE_BLOCK_TOKENS,
     CLASSES,
     FAILED_SHARE,
@@ -44,6 +45,8 @@ class Requests:
     """Position in `deployments(models)`."""
     input_tokens: Ints
     cached_tokens: Ints
+    written_tokens: Ints
+    """Input written to the prefix cache."""
     output_tokens: Ints
     reasoning_tokens: Ints
     status: Ints
@@ -70,17 +73,15 @@ class Requests:
     def work(self) -> Floats:
         """What each row cost its GPU, in output-token equivalents; nothing where the engine refused it."""
         uncached = self.input_tokens - self.cached_tokens
-        cost = (
+        cost: Floats = (
             self.output_tokens * WORK_PER_OUTPUT
             + uncached * WORK_PER_UNCACHED_INPUT
             + self.cached_tokens * WORK_PER_CACHED_INPUT
         )
-        return cost.astype(np.float64)
+        return cost
 
 
-def make_requests(
-    seed: int, tenants: int, models: int, count: int, start: datetime, seconds: int
-) -> Requests:
+def make_requests(seed: int, tenants: int, models: int, count: int, start: datetime, seconds: int) -> Requests:
     """`count` attempts whose first attempts start within `seconds` of `start`."""
     retries = round(count * RETRIED_SHARE)
     first = _first_attempts(seed, tenants, models, count - retries, start, seconds)
@@ -121,6 +122,7 @@ def _first_attempts(seed: int, tenants: int, models: int, count: int, start: dat
         deployment=deployment,
         input_tokens=input_tokens,
         cached_tokens=cached,
+        written_tokens=_written(kind, input_tokens, cached),
         output_tokens=output_tokens,
         reasoning_tokens=reasoning,
         status=np.full(count, SUCCESS),
@@ -133,6 +135,12 @@ def _first_attempts(seed: int, tenants: int, models: int, count: int, start: dat
         ended_us=started.copy(),
         request_id=_random_hex(stream(seed, "ids"), count),
     )
+
+
+def _written(kind: Ints, input_tokens: Ints, cached: Ints) -> Ints:
+    """Agents ask for their input to be kept: the whole blocks that were not in the cache are written to it (assumed)."""
+    blocks = (input_tokens - cached) // CACHE_BLOCK_TOKENS
+    return np.where(kind == CLASSES.index(AGENT), blocks * CACHE_BLOCK_TOKENS, 0)
 
 
 def _arrivals(seed: int, count: int, start: datetime, seconds: int) -> tuple[Ints, Ints]:
@@ -187,6 +195,7 @@ def _cut_short(seed: int, requests: Requests) -> None:
     requests.reasoning_tokens = np.minimum(requests.reasoning_tokens, requests.output_tokens)
     requests.input_tokens = np.where(refused, 0, requests.input_tokens)
     requests.cached_tokens = np.where(refused, 0, requests.cached_tokens)
+    requests.written_tokens = np.where(failed, 0, requests.written_tokens)
 
 
 def _times(random: np.random.Generator, requests: Requests, places: list[Deployment]) -> None:
@@ -219,6 +228,7 @@ def _retries(seed: int, first: Requests, failed: Ints, places: list[Deployment])
         refused = rows & (again.input_tokens == 0)
         again.input_tokens[refused] = np.maximum(lookup(each.input_tokens, draws[0, refused]), 1)
         again.output_tokens[rows] = np.maximum(lookup(each.output_tokens, draws[1, rows]), 1)
+    again.written_tokens = _written(again.kind, again.input_tokens, again.cached_tokens)
     again.reasoning_tokens = np.where(again.model % 2 == 1, again.output_tokens // 3, 0)
     _times(random, again, places)
     return again

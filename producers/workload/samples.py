@@ -6,7 +6,9 @@ A sample at time t holds averages over the interval that ended at t, and the own
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,8 @@ from producers.workload.draws import Floats, Ints, stream
 from producers.workload.figures import IDLE_POWER_SHARE
 from producers.workload.fleet import IDLE, POOL, Gpu, Instance
 from schemas.kinds import Kind
+
+Numbers = TypeVar("Numbers", Floats, Ints)
 
 HOUR_S = 3_600
 MEMORY_WHEN_IDLE, MEMORY_WHEN_SERVING = 0.01, 0.88
@@ -98,7 +102,9 @@ def gpu_series(seed: int, gpu: Gpu, shares: Floats, intervals: int, hours: int) 
     used = np.concatenate(([0.0], power[1:] * gpu.interval_s * 1_000.0))
     counter = int(random.integers(10**9, 10**12)) + np.cumsum(np.rint(used).astype(np.int64))
     power = np.round(power, 3)
-    return [Series(gpu, instance, time_s, busy, power, counter, owners, owner) for instance, owners, owner, busy in parts]
+    return [
+        Series(gpu, instance, time_s, busy, power, counter, owners, owner) for instance, owners, owner, busy in parts
+    ]
 
 
 def _padded(shares: Floats, intervals: int) -> Floats:
@@ -129,7 +135,7 @@ def _rented(random: np.random.Generator, owner: Ints, time_s: Ints) -> Floats:
 
 def sample_batches(series: list[Series], start_us: int, batch_rows: int) -> list[pa.RecordBatch]:
     """Batches of GpuUtilization, one agent (`source`) per node, in order of time; every batch is of one agent."""
-    found = []
+    found: list[tuple[int, int, pa.RecordBatch]] = []
     for node in sorted({each.gpu.node for each in series}):
         own = [each for each in series if each.gpu.node == node]
         time_s = np.concatenate([each.time_s for each in own])
@@ -149,7 +155,8 @@ def _batch(node: str, own: list[Series], which: Ints, number: Ints, start_us: in
     split = np.array([each.instance.instance_id is not None for each in own])
     prefixes = [f"{each.gpu.uuid}/{each.instance.instance_id or '-'}/" for each in own]
     owners = sorted({owner for each in own for owner in each.owners})
-    owner_codes = [np.array([owners.index(owner) for owner in each.owners])[each.owner] for each in own]
+    owner_codes: list[Ints] = [np.array([owners.index(owner) for owner in each.owners])[each.owner] for each in own]
+    owner: Ints = _gather(owner_codes, which, number)
     memory = np.array([each.gpu.gpu_type.memory_mib * each.instance.slices // 7 for each in own], dtype=np.int64)
     pool = np.array([each.instance.lease is None for each in own])[which]
     used = np.where(pool | (busy > 0), MEMORY_WHEN_SERVING, MEMORY_WHEN_IDLE)
@@ -167,7 +174,7 @@ def _batch(node: str, own: list[Series], which: Ints, number: Ints, start_us: in
         "cluster": constant("factory-1", rows),
         "region": constant("eu-central", rows),
         "site": constant("site-1", rows),
-        "tenant_id": names(owners, _gather(owner_codes, which, number)),
+        "tenant_id": names(owners, owner),
         "interval_s": pa.array(np.array([float(each.gpu.interval_s) for each in own])[which]),
         # The occupancy counter says nothing about MIG instances; the engine counter does.
         "gpu_util_ratio": pa.array(busy, mask=split[which]),
@@ -182,10 +189,10 @@ def _batch(node: str, own: list[Series], which: Ints, number: Ints, start_us: in
     return make_batch(Kind.GPU_UTILIZATION, columns, rows)
 
 
-def _gather(arrays: list[np.ndarray], which: Ints, number: Ints) -> np.ndarray:  # type: ignore[type-arg]
+def _gather(arrays: Sequence[Numbers], which: Ints, number: Ints) -> Numbers:
     """Element `number[i]` of array `which[i]`, for all i."""
     starts = np.cumsum([0, *(len(array) for array in arrays[:-1])])
-    picked: np.ndarray = np.concatenate(arrays)[starts[which] + number]  # type: ignore[type-arg]
+    picked: Numbers = np.concatenate(arrays)[starts[which] + number]
     return picked
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from infra.errors import ConfigurationError
 from producers.workload.delivery import DeliveryPlan
 from producers.workload.draws import Flags, Ints
-from producers.workload.events import EventNames, usage_batch
+from producers.workload.events import EventNames, usage_batch, usage_columns
 from producers.workload.figures import GPU_TYPES
 from producers.workload.fleet import Gpu, build_fleet, deployments
 from producers.workload.requests import ERROR, STATUSES, Requests, make_requests
@@ -23,11 +23,12 @@ from schemas.instants import to_microseconds
 
 @dataclass(frozen=True, slots=True)
 class TokenTotals:
-    """Plain sums over some events. `input` holds `cache_read`, `output` holds `reasoning`."""
+    """Plain sums over some events. `input` holds `cache_read` and `cache_write`, `output` holds `reasoning`."""
 
     requests: int
     input: int
     cache_read: int
+    cache_write: int
     output: int
     reasoning: int
 
@@ -113,8 +114,10 @@ class Workload:
         Rows are in order of arrival, so event time jumps; some rows come again, unchanged, in a later batch of their
         node.
         """
+        begin = 0
         for rows in self._plan:
-            yield self._events.take(pa.array(rows))
+            yield usage_batch(self._events.slice(begin, len(rows)))
+            begin += len(rows)
 
     def gpu_samples(self) -> Iterator[pa.RecordBatch]:
         """GpuUtilization of the whole fleet: batches in order of time, each from one node's agent (one `source`)."""
@@ -123,7 +126,7 @@ class Workload:
     @cached_property
     def fleet(self) -> list[Gpu]:
         """The GPUs, as many shared ones of each type as are busy for 60 % of the time."""
-        work = np.bincount(self._gpu_type, weights=self.columns.work(), minlength=len(GPU_TYPES))
+        work = np.bincount(self._gpu_type, weights=self.columns.work(), minlength=len(GPU_TYPES)).astype(float)
         return build_fleet(self.seed, work, self.hours * 3_600, self.hours, self.tenants)
 
     @cached_property
@@ -184,9 +187,10 @@ class Workload:
 
     @cached_property
     def _events(self) -> pa.RecordBatch:
-        """The event of every request, in the order of `columns`; batches are picked from it."""
+        """What the events say, in the order of sending: batches are slices of it."""
         names = EventNames(self.tenant_ids, self.model_names, self.sources, to_microseconds(self.start))
-        return usage_batch(names, self.columns, self._plan.node)
+        order = np.concatenate(list(self._plan))
+        return usage_columns(names, self.columns.rows(order), self._plan.node[order])
 
 
 def _totals(requests: Requests, rows: Flags) -> TokenTotals:
@@ -194,6 +198,7 @@ def _totals(requests: Requests, rows: Flags) -> TokenTotals:
         requests=int(rows.sum()),
         input=int(requests.input_tokens[rows].sum()),
         cache_read=int(requests.cached_tokens[rows].sum()),
+        cache_write=int(requests.written_tokens[rows].sum()),
         output=int(requests.output_tokens[rows].sum()),
         reasoning=int(requests.reasoning_tokens[rows].sum()),
     )

@@ -7,11 +7,10 @@ that of the machine.
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import shutil
+import signal
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import IO
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from infra.embedded.apache_format import format_node, is_formatted, new_cluster_id
 from infra.embedded.apache_jars import apache_available, fetch_jars, java
 from infra.embedded.ports import accepts, free_port
 from infra.embedded.process import ChildProcess, plain_environment
@@ -222,29 +222,13 @@ class ApacheKafka:
 
     def _format(self) -> None:
         """Format the nodes that have no data yet, all with one cluster id."""
-        fresh = [node for node in self._nodes.values() if not (node.directory / "data" / "meta.properties").is_file()]
-        if not fresh:
-            return
         known = self.data_dir / "cluster-id"
         if not known.is_file():
-            known.write_text(_new_cluster_id())
+            known.write_text(new_cluster_id())
         cluster_id = known.read_text().strip()
-        formatting = [
-            ChildProcess(
-                f"the formatting of Kafka node {node.number}",
-                self._java(
-                    *("kafka.tools.StorageTool", "format", "-t", cluster_id),
-                    *("-c", str(node.directory / "server.properties")),
-                ),
-                log=node.directory / "format.log",
-                environ=plain_environment("JAVA_HOME"),
-            )
-            for node in fresh
-        ]
-        for process in formatting:
-            if process.wait(60) != 0:
-                process.kill()
-                raise EmbeddedError(f"{process.name} failed: {process.log_tail()}", code="embedded_start")
+        for node in self._nodes.values():
+            if not is_formatted(node.directory / "data"):
+                format_node(node.number, node.directory, cluster_id, self._libs, self._java())
 
     def _run(self, node: _Node) -> None:
         node.frozen = False
@@ -336,7 +320,7 @@ class ApacheKafka:
         if patient:
             for process in processes:
                 process.thaw()
-                process.send(15)
+                process.send(signal.SIGTERM)
             deadline = time.monotonic() + 10
             for process in processes:
                 process.wait(max(0.1, deadline - time.monotonic()))
@@ -362,14 +346,6 @@ class ApacheKafka:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _new_cluster_id() -> str:
-    """22 characters that Kafka takes as a cluster id; a leading '-' would look like a flag to its tools."""
-    while True:
-        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if not text.startswith("-"):
-            return text
 
 
 def _coordinated(consumer: Consumer) -> bool:

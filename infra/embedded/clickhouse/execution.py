@@ -8,9 +8,10 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
+from tempfile import NamedTemporaryFile
 
 from infra.embedded.clickhouse import sql
-from infra.embedded.clickhouse.engine import Counts, Engine, Handle, quote_name
+from infra.embedded.clickhouse.engine import Counts, Engine, Handle, quote, quote_name
 from infra.embedded.clickhouse.errors import ClickHouseError
 from infra.embedded.clickhouse.request import Request
 from infra.embedded.clickhouse.sessions import Session, Sessions
@@ -118,7 +119,7 @@ def _statement(query: bytes, body: Body) -> tuple[sql.Statement, Iterator[bytes]
             if len(body.held) > _LONGEST_STATEMENT:
                 raise ClickHouseError("QUERY_IS_TOO_LARGE", f"A statement may have at most {_LONGEST_STATEMENT} bytes")
         inserting = sql.parse(prefix + body.held)
-    if inserting.kind is not sql.Kind.INSERT_DATA:
+    if not inserting.takes_data:
         return inserting, iter(())
     if inserting.data_at < len(prefix):
         # Only the rest of the URL's query, if it is more than white space, is data too.
@@ -133,7 +134,7 @@ def _insert_at_head(head: bytes) -> sql.Statement | None:
         statement = sql.parse(head)
     except ClickHouseError:
         return None
-    return statement if statement.kind is sql.Kind.INSERT_DATA and statement.data_at < len(head) else None
+    return statement if statement.takes_data and statement.data_at < len(head) else None
 
 
 def _prepare_handle(handle: Handle, request: Request) -> None:
@@ -149,7 +150,7 @@ def _prepare_session(session: Session, request: Request, statement: sql.Statemen
     # A handle can't leave readonly mode again, so in a session this front enforces it itself.
     settings = {name: value for name, value in request.settings.items() if name != "readonly"}
     read_only = request.read_only or request.settings.get("readonly", "0") != "0"
-    changing = statement.kind is sql.Kind.INSERT_DATA or not session.handle.is_read_only(statement.text)
+    changing = statement.takes_data or not session.handle.is_read_only(statement.text)
     if read_only and changing and statement.kind not in (sql.Kind.SETTING, sql.Kind.USE):
         raise ClickHouseError("READONLY", "Cannot execute query in readonly mode")
     session.prepare(request.database, {} if statement.kind is sql.Kind.SETTING else settings, {})
@@ -162,25 +163,42 @@ def _run(handle: Handle, request: Request, statement: sql.Statement, data: Itera
         handle.insert(statement.text, statement.format, data, counts)
         return Result("", [], _nothing(), counts)
     output_format = statement.format or request.default_format or DEFAULT_FORMAT
+    if statement.kind is sql.Kind.INSERT_INPUT:
+        _insert_input(handle, request, statement, data, counts)
+        return Result("", [], _nothing(), counts)
     if statement.kind is sql.Kind.INSERT_SELECT:
         handle.run(statement.text, DEFAULT_FORMAT, request.parameters, counts)
         return Result("", [], _nothing(), counts)
     extremes = request.settings.get("extremes", "0") != "0" or not _NOT_STREAMED.isdisjoint(statement.words)
     if statement.kind is sql.Kind.SELECT and output_format in _STREAMED and not extremes:
         blocks = handle.stream(statement.text, output_format, request.parameters, counts)
-        return _started(output_format, blocks, counts)
+        return _started(output_format, blocks, counts, None if request.wait_end else _FIRST_BYTES)
     whole = handle.run(statement.text, output_format, request.parameters, counts)
     return Result(output_format, [whole], _nothing(), counts)
 
 
-def _started(output_format: str, blocks: Generator[memoryview], counts: Counts) -> Result:
-    """A streamed result, run until it is complete or a megabyte is there: most errors come before the first byte."""
+def _insert_input(
+    handle: Handle, request: Request, statement: sql.Statement, data: Iterator[bytes], counts: Counts
+) -> None:
+    """`INSERT ... SELECT ... FROM input(structure) FORMAT x`: the engine reads the data as a file, chDB has no input()."""
+    with NamedTemporaryFile(prefix="tokenmill-insert-") as file:
+        for chunk in data:
+            file.write(chunk)
+        file.flush()
+        function, arguments = statement.input
+        source = f"file({quote(file.name)}, {quote(statement.format)}, ".encode()
+        text = statement.text[:function] + source + statement.text[arguments:]
+        handle.run(text, DEFAULT_FORMAT, request.parameters, counts)
+
+
+def _started(output_format: str, blocks: Generator[memoryview], counts: Counts, enough: int | None) -> Result:
+    """A streamed result, run until it is complete or `enough` bytes are there: most errors come before the first byte."""
     first: list[memoryview] = []
     held = 0
     for block in blocks:
         first.append(block)
         held += len(block)
-        if held >= _FIRST_BYTES:
+        if enough is not None and held >= enough:
             return Result(output_format, first, blocks, counts, complete=False)
     return Result(output_format, first, blocks, counts)
 

@@ -79,7 +79,8 @@ class Request:
     """One query request. `query` is the URL's part of the statement; the body, if any, continues it.
 
     `settings` are the engine's settings, `parameters` the values of `{name:Type}` placeholders, both as the text that
-    was sent. `read_only` is true for GET, which ClickHouse runs with readonly = 2.
+    was sent. `read_only` is true for GET, which ClickHouse runs with readonly = 2. `wait_end`: send nothing before the
+    query is through, so that every error has its status.
     """
 
     query: bytes
@@ -93,6 +94,7 @@ class Request:
     compress_native: bool
     decompress_native: bool
     http_compression: bool
+    wait_end: bool
 
 
 def credentials(values: Mapping[str, str], headers: Mapping[str, str]) -> Credentials:
@@ -149,6 +151,7 @@ def read_request(method: str, values: Mapping[str, str], headers: Mapping[str, s
         compress_native=_flag(values, "compress"),
         decompress_native=_flag(values, "decompress"),
         http_compression=_flag(values, "enable_http_compression"),
+        wait_end=_flag(values, "wait_end_of_query") or _flag(values, "http_wait_end_of_query"),
     )
 
 

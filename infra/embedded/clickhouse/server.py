@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import chain
 from urllib.parse import parse_qsl, urlsplit
 
 from infra.embedded.clickhouse import compression
@@ -228,14 +227,15 @@ class _Handler(BaseHTTPRequestHandler):
         if encoding:
             self.send_header("Content-Encoding", encoding)
         self.send_header("X-ClickHouse-Exception-Tag", tag)
-        blocks: Iterable[memoryview] = chain(result.first, _with_failure(result.rest, tag, self.server.version, self))
+        marked = _Marked(result, tag, self.server.version)
+        blocks: Iterable[memoryview] = marked
         if request.compress_native:
             from infra.embedded.clickhouse import native_blocks
 
             blocks = native_blocks.compressed(blocks)
-        self._send_chunks(compression.encoded(blocks, encoding))
+        self._send_chunks(compression.encoded(blocks, encoding), marked)
 
-    def _send_chunks(self, chunks: Iterable[bytes | memoryview]) -> None:
+    def _send_chunks(self, chunks: Iterable[bytes | memoryview], marked: _Marked) -> None:
         chunked = self.request_version != "HTTP/1.0"
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
@@ -252,19 +252,32 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"\r\n")
             elif len(chunk):
                 self.wfile.write(chunk)
-        if chunked:
+        if marked.failed:
+            # Without its last chunk the result looks incomplete also to clients that know nothing of the tag.
+            self.close_connection = True
+        elif chunked:
             self.wfile.write(b"0\r\n\r\n")
 
 
-def _with_failure(blocks: Iterator[memoryview], tag: str, version: str, handler: _Handler) -> Iterator[memoryview]:
-    """The blocks, and if the query fails on the way, its exception in the form that newer clients recognise.
+class _Marked:
+    """A result's blocks, and if the query fails on the way, its exception in the form that newer clients recognise.
 
     The form is that of ClickHouse 25.11 and later: `__exception__`, the tag of the header, text, length, tag.
+    `failed` is true after the exception was given out.
     """
-    try:
-        yield from blocks
-    except ClickHouseError as error:
-        text = error.body(version)
-        marker = b"\r\n__exception__\r\n"
-        yield memoryview(marker + tag.encode() + b"\r\n" + text + b"%d %s" % (len(text), tag.encode()) + marker)
-        handler.close_connection = True
+
+    def __init__(self, result: Result, tag: str, version: str) -> None:
+        self._result = result
+        self._tag = tag.encode()
+        self._version = version
+        self.failed = False
+
+    def __iter__(self) -> Iterator[memoryview]:
+        try:
+            yield from self._result.first
+            yield from self._result.rest
+        except ClickHouseError as error:
+            self.failed = True
+            text = error.body(self._version)
+            marker = b"\r\n__exception__\r\n"
+            yield memoryview(marker + self._tag + b"\r\n" + text + b"%d %s" % (len(text), self._tag) + marker)

@@ -24,6 +24,7 @@ class Kind(StrEnum):
 
     SELECT = "select"
     INSERT_DATA = "insert with data"
+    INSERT_INPUT = "insert from a select over data"
     INSERT_SELECT = "insert from a select"
     SETTING = "set"
     USE = "use"
@@ -32,11 +33,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. `text` is what the engine gets: without a trailing semicolon, for INSERT_DATA without `FORMAT x`.
+    """One statement. `text` is what the engine gets: without a trailing semicolon, for inserts without `FORMAT x`.
 
-    `format` is the FORMAT named in the statement ("" if none); for INSERT_DATA the format of the data, and
-    `data_at` is where the data begins in the bytes that were parsed (-1: no data). `words` are the statement's bare
-    words in upper case.
+    `format` is the FORMAT named in the statement ("" if none); for INSERT_DATA and INSERT_INPUT the format of the
+    data, and `data_at` is where the data begin in the bytes that were parsed (-1: no data). `input` is for
+    INSERT_INPUT where in `text` the function `input(` begins and where its arguments do. `words` are the statement's
+    bare words in upper case.
     """
 
     kind: Kind
@@ -44,6 +46,12 @@ class Statement:
     format: str
     data_at: int
     words: frozenset[bytes]
+    input: tuple[int, int] = (-1, -1)
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether data follow the statement."""
+        return self.kind in (Kind.INSERT_DATA, Kind.INSERT_INPUT)
 
 
 def parse(source: bytes) -> Statement:
@@ -85,13 +93,26 @@ def _insert_with_data(source: bytes, words: list[Token]) -> Statement | None:
     else:
         return None
     _refuse_files(words)
-    kind = Kind.INSERT_SELECT if _selects(words) else Kind.INSERT_DATA
-    text = source if kind is Kind.INSERT_SELECT else source[:head]
-    return Statement(kind, text, data_format, data_at, _words(words))
+    if not _selects(words):
+        return Statement(Kind.INSERT_DATA, source[:head], data_format, data_at, _words(words))
+    function = _input_function(words)
+    if function is None:
+        return Statement(Kind.INSERT_SELECT, source[:head], "", -1, _words(words))
+    return Statement(Kind.INSERT_INPUT, source[:head], data_format, data_at, _words(words), function)
 
 
 def _selects(words: list[Token]) -> bool:
     return any(word.is_word(*_SELECT_WORDS) and before.upper not in _BEFORE_NAMES for before, word in pairwise(words))
+
+
+def _input_function(words: list[Token]) -> tuple[int, int] | None:
+    """Where `input(structure)` begins and where its arguments begin."""
+    for function, bracket, argument in zip(words, words[1:], words[2:], strict=False):
+        if function.upper == b"INPUT" and bracket.text == b"(":
+            if argument.text == b")":
+                raise ClickHouseError("NOT_IMPLEMENTED", "The embedded ClickHouse needs the structure in input(...)")
+            return function.start, bracket.end
+    return None
 
 
 def _kind(words: list[Token]) -> Kind:

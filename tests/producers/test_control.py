@@ -1,0 +1,150 @@
+"""The control writer: every partition concerned or none, and doing it again changes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from confluent_kafka import Message
+
+from infra.config import KafkaSettings, Settings
+from infra.errors import BrokerError
+from infra.kafka import Record, read_all, write
+from infra.topics import apply, log_epoch
+from producers.control import ControlWriter, read_catalog
+from producers.errors import ControlError
+from schemas.control import AccountAssigned, RateCardActivated, Tick, decode_control
+from schemas.partitioning import partition_for
+from tests.conftest import MakeSettings
+from tests.support import Broker
+
+CARD = {"id": "standard", "version": 1, "currency": "USD", "skus": [{"sku": "x", "price": "0.15", "per": 1_000_000}]}
+JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(params=["broker", "tansu"])
+def settings(request: pytest.FixtureRequest, make_settings: MakeSettings) -> Settings:
+    where: Broker = request.getfixturevalue(request.param)
+    made = make_settings(where)
+    apply(made)
+    return made
+
+
+def records(settings: Settings) -> list[Message]:
+    return list(read_all(settings, settings.topics.usage_events))
+
+
+def test_a_card_reaches_every_partition_once_and_the_catalogue(settings: Settings) -> None:
+    with ControlWriter(settings, "ada") as writer:
+        assert writer.publish_card(CARD)
+        assert not writer.publish_card(dict(reversed(CARD.items())))
+    with ControlWriter(settings, "bob") as writer:
+        assert not writer.publish_card(CARD)
+    found = records(settings)
+    assert sorted(message.partition() for message in found) == list(range(settings.partitions))
+    for message in found:
+        record = decode_control(message.value(), message.headers())
+        assert isinstance(record, RateCardActivated)
+        assert (record.card, record.published_by) == (CARD, "ada")
+    catalog = read_catalog(settings)
+    assert catalog.cards["standard", "1"].card == CARD
+    assert log_epoch(settings, settings.topics.usage_events).epoch == 1
+
+
+def test_another_content_of_a_published_version_is_refused_and_writes_nothing(settings: Settings) -> None:
+    with ControlWriter(settings, "ada") as writer:
+        writer.publish_card(CARD)
+        with pytest.raises(ControlError, match=r"standard version 1 is published with other content .*new version") as e:
+            writer.publish_card({**CARD, "currency": "EUR"})
+        assert e.value.code == "card_conflict"
+        assert writer.publish_card({**CARD, "version": 2, "currency": "EUR"})
+    assert len(records(settings)) == 2 * settings.partitions
+    assert set(read_catalog(settings).cards) == {("standard", "1"), ("standard", "2")}
+
+
+def test_an_assignment_reaches_its_tenants_partition_the_default_every_one(settings: Settings) -> None:
+    with ControlWriter(settings, "ada") as writer:
+        writer.publish_card(CARD)
+        before = len(records(settings))
+        assert writer.assign("tenant-0001", "standard", JANUARY)
+        assert not writer.assign("tenant-0001", "standard", JANUARY)
+        assert writer.assign("*", "standard", JANUARY)
+    found = records(settings)
+    assert len(found) - before == 1 + settings.partitions
+    mine = [
+        (message.partition(), record)
+        for message in found
+        if isinstance(record := decode_control(message.value(), message.headers()), AccountAssigned)
+        and record.tenant_id == "tenant-0001"
+    ]
+    ((partition, record),) = mine
+    assert partition == partition_for("tenant-0001", settings.partitions)
+    assert (record.card_id, record.effective_from, record.assigned_by) == ("standard", JANUARY, "ada")
+    assert set(read_catalog(settings).assignments) == {
+        ("tenant-0001", "2026-01-01T00:00:00Z"),
+        ("*", "2026-01-01T00:00:00Z"),
+    }
+
+
+def test_assignments_that_cannot_hold_are_refused(settings: Settings) -> None:
+    with ControlWriter(settings, "ada") as writer:
+        with pytest.raises(ControlError, match="no card 'gold' is published") as unknown:
+            writer.assign("tenant-0001", "gold", JANUARY)
+        writer.publish_card(CARD)
+        writer.publish_card({**CARD, "id": "gold"})
+        writer.assign("tenant-0001", "standard", JANUARY)
+        with pytest.raises(ControlError, match="already assigned to card standard") as conflict:
+            writer.assign("tenant-0001", "gold", JANUARY)
+        with pytest.raises(ControlError, match="effective_to must be after") as invalid:
+            writer.assign("tenant-0002", "gold", JANUARY, JANUARY)
+    assert [e.value.code for e in (unknown, conflict, invalid)] == [
+        "unknown_card", "assignment_conflict", "invalid_assignment",
+    ]  # fmt: skip
+
+
+def test_a_tick_reaches_every_partition_and_may_be_repeated(settings: Settings) -> None:
+    with ControlWriter(settings, "clock") as writer:
+        writer.tick(JANUARY)
+        writer.tick(JANUARY)
+    found = records(settings)
+    assert len(found) == 2 * settings.partitions
+    assert {decode_control(message.value(), message.headers()) for message in found} == {Tick(time=JANUARY)}
+
+
+def test_two_writers_take_turns_and_neither_writes_twice(settings: Settings) -> None:
+    with ControlWriter(settings, "ada") as ada, ControlWriter(settings, "bob") as bob:
+        assert ada.publish_card(CARD)
+        assert bob.publish_card({**CARD, "version": 2})
+        assert ada.publish_card({**CARD, "version": 3})  # bob took over; ada takes over again
+        assert not bob.publish_card({**CARD, "version": 3})
+    assert len(records(settings)) == 3 * settings.partitions
+
+
+def test_a_strange_catalogue_entry_is_named(settings: Settings) -> None:
+    write(settings, settings.topics.rating_catalog, [Record(b"card|x|1", b"{}", 0)])
+    with pytest.raises(ControlError, match=r"entry 'card\|x\|1' at offset"):
+        read_catalog(settings)
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ({"version": 1}, "needs an id"),
+        ({"id": "x"}, "needs a version"),
+        ({"id": "x", "version": True}, "needs a version"),
+        ({"id": "x", "version": 1, "price": 0.1}, "is a float"),
+        ({"id": "x", "version": 1, "from": JANUARY}, "not plain JSON"),
+    ],
+)
+def test_a_document_that_is_no_card_is_refused_without_a_broker(card: dict[str, object], words: str) -> None:
+    with pytest.raises(ControlError, match=words) as e:
+        ControlWriter(Settings(kafka=KafkaSettings("127.0.0.1:1")), "ada").publish_card(card)
+    assert e.value.code == "invalid_card"
+
+
+def test_topics_that_are_not_there_are_reported(broker: Broker, make_settings: MakeSettings) -> None:
+    with pytest.raises(BrokerError) as e:
+        ControlWriter(make_settings(broker), "ada").publish_card(CARD)
+    assert e.value.code == "unknown_topic"

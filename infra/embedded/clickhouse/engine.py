@@ -121,7 +121,8 @@ class Handle:
                     finished = True
                     return
                 counts.add(result)
-                yield memoryview(result.get_memview().view())
+                # Copied: chDB reuses the memory of a streamed chunk once the next one is fetched.
+                yield memoryview(bytes(result.get_memview().view()))
         finally:
             if not finished:
                 self._native.streaming_cancel_query(stream)

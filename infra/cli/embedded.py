@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from infra.config import Settings
 from infra.cli.options import with_settings
+from infra.config import Settings
 
 
 @click.group()

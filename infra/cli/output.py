@@ -1,8 +1,12 @@
 """What commands print: JSON for programs, tables for people, colours only on a terminal."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import click
 import orjson
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 console = Console(highlight=False)
 """Standard output."""
@@ -13,3 +17,24 @@ progress_console = Console(stderr=True, highlight=False)
 def print_json(value: object) -> None:
     """Print one JSON document: money and quantities are texts, so nothing is lost on the way."""
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())
+
+
+def remark(text: str) -> None:
+    """One line for the person at the terminal, on standard error."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing in a pipe; gives the function that moves it on."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    disable = not progress_console.is_terminal
+    with Progress(*columns, console=progress_console, transient=True, disable=disable) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda steps: progress.advance(task, steps)

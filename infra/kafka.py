@@ -351,7 +351,14 @@ def write(settings: Settings, topic: str, records: Iterable[Record], *, timeout_
     count = 0
     for record in records:
         place = {} if record.partition is None else {"partition": record.partition}
-        producer.produce(topic, record.value, record.key, headers=list(record.headers), on_delivery=delivered, **place)
+        while True:
+            try:
+                producer.produce(
+                    topic, record.value, record.key, headers=list(record.headers), on_delivery=delivered, **place
+                )
+                break
+            except BufferError:  # the client's queue is full: let some be delivered
+                producer.poll(0.1)
         producer.poll(0)
         count += 1
     left = producer.flush(timeout_s + 1)

@@ -77,6 +77,10 @@ def client_config(settings: Settings, **extra: object) -> dict[str, object]:
     }
     for name, value in extra.items():
         properties[name if name in _PROPERTIES_WITH_UNDERSCORE else name.replace("_", ".")] = value
+    if "transaction.timeout.ms" in properties:
+        # librdkafka refuses a producer whose requests may outlast its transactions.
+        limits = (int(str(properties[name])) for name in ("socket.timeout.ms", "transaction.timeout.ms"))
+        properties["socket.timeout.ms"] = min(limits)
     return properties
 
 

@@ -103,12 +103,15 @@ def broker(tmp_path_factory: pytest.TempPathFactory, _shared_apache: Callable[[]
 
 
 @pytest.fixture(scope="session")
-def apache(_shared_apache: Callable[[], Broker | str]) -> Broker:
-    """One node of Apache Kafka, shared: for transactions, fencing and commit metadata."""
+def apache(request: pytest.FixtureRequest, _shared_apache: Callable[[], Broker | str]) -> Broker:
+    """One Apache Kafka, shared: for transactions, fencing and commit metadata."""
     started = _shared_apache()
-    if not isinstance(started, Broker):
+    if isinstance(started, Broker):
+        return started
+    other: Broker = request.getfixturevalue("broker")
+    if not other.real:
         _no_apache(started)
-    return started
+    return other
 
 
 @pytest.fixture

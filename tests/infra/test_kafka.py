@@ -172,6 +172,13 @@ def test_an_offset_outside_the_log_is_an_error_never_another_offset(on_apache: S
     assert [m.offset() for m in kafka.read_to_end(on_apache, topic, 0)] == [6, 7, 8, 9]
 
 
+@pytest.mark.parametrize("timeout_ms", [1_000, 60_000])
+def test_a_transactional_producer_can_have_any_timeout(make_settings: MakeSettings, timeout_ms: int) -> None:
+    settings = make_settings(Broker("127.0.0.1:9", "given"), topic_prefix="")
+    config = kafka.client_config(settings, transactional_id="a", transaction_timeout_ms=timeout_ms)
+    assert Producer(config) is not None
+
+
 def test_a_broker_that_is_not_there_is_an_error_in_bounded_time(make_settings: MakeSettings) -> None:
     settings = make_settings(Broker("127.0.0.1:9", "given"), topic_prefix="")
     with pytest.raises(BrokerError) as raised:

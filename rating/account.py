@@ -63,7 +63,9 @@ class AccountTerms:
                 yield PeriodEntry(line.sku, "flat_fee", self._period, 0, amount, line)
         if self.minimum_line is not None:
             amount = self.true_up(self.billed(on_time))
-            yield PeriodEntry(self.minimum_line.sku, "minimum", self._period, int(amount > 0), amount, self.minimum_line)
+            yield PeriodEntry(
+                self.minimum_line.sku, "minimum", self._period, int(amount > 0), amount, self.minimum_line
+            )
 
     def true_up(self, billed: int) -> int:
         """What is missing to the minimum; never negative."""

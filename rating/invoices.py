@@ -11,7 +11,7 @@ from rating.cards import RateCard
 from rating.catalog import Catalog
 from rating.errors import CurrencyError, InvoiceError
 from rating.models import PriceModel, TierSlice
-from rating.money import currency_exponent, exact_sum, round_to_currency
+from rating.money import currency_exponent, exact_sum, from_scaled, round_to_currency
 from rating.rated import RatedLine
 from rating.skus import Kind
 
@@ -118,7 +118,7 @@ def build_invoice(tenant_id: str, period: str, currency: str, records: Iterable[
         currency=currency,
         lines=kept,
         unrated=tuple(each for each in unrated if each.quantity),
-        total=exact_sum([Decimal(0).scaleb(-currency_exponent(currency)), *(line.amount for line in kept)]),
+        total=exact_sum([from_scaled(0, currency_exponent(currency)), *(line.amount for line in kept)]),
         provisional=provisional,
     )
 

@@ -1,5 +1,6 @@
 """The store a command talks to: the configured one, or the embedded one that a demo left behind."""
 
+import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +33,14 @@ def store_of(settings: Settings, environ: Mapping[str, str]) -> Iterator[ClickHo
 def _running(data: Path) -> ClickHouseSettings | None:
     """The store's settings if a process owns the directory and serves it."""
     try:
-        noted = json.loads((data / OWNER_FILE).read_text(encoding="utf-8"))
+        with (data / OWNER_FILE).open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                noted = json.load(file)
+            else:
+                # Nobody holds the lock: what is noted is from an owner that is gone.
+                return None
         return parse_clickhouse(f"{noted['url']}/tokenmill") if noted["url"] else None
     except (OSError, ValueError, KeyError):
         return None

@@ -1,0 +1,165 @@
+"""What a demo does, step by step, from an empty stack to a reconciled invoice."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow.compute as pc
+
+from infra import migrations
+from infra import topics as kafka_topics
+from infra.card_files import EXAMPLES
+from infra.cli.cards import load_card
+from infra.cli.demo.stack import Stack
+from infra.cli.feeding import Fed, feed_trace, feed_workload
+from infra.clickhouse import connect
+from infra.config import Settings
+from infra.lag import wait_until_read
+from producers.control import ControlWriter
+from producers.rejected import Rejected
+from producers.trace import Trace
+from producers.workload.workload import Workload
+from sinks.kafka_log import group_of
+from streams.transactions import group_id
+
+_STANDARD = EXAMPLES / "standard.yaml"
+_FOREIGN = {5: "enterprise.yaml", 6: "yen.yaml", 7: "dinar.yaml"}
+"""Tenants of the synthetic workload that are charged in other currencies, by number."""
+_AUTHOR = "demo"
+_READ_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What is fed in: a trace or a workload, its tenants, the instant its first month begins, and cards by tenant."""
+
+    feed: Callable[[Settings, Callable[[int], None]], Fed]
+    events: int | None
+    tenants: list[str]
+    accounts_from: datetime
+    cards: dict[str, Path]
+
+
+class Screen(Protocol):
+    """Shows which step is under way and how far it is."""
+
+    def step(self, what: str, total: int | None = None) -> Callable[[int], None]:
+        """A new step; returns the function that moves it on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """How long each part of the work took, in seconds."""
+
+    fed: Fed
+    rated_s: float
+    stored_s: float
+
+
+def trace_input(trace: Trace, card: Path) -> Input:
+    """A trace as input: every tenant is charged by one card, from the month of the earliest row on."""
+    earliest: datetime | None = None
+    for item in trace:
+        if not isinstance(item, Rejected):
+            first = pc.min(item.column("started_at")).as_py()
+            earliest = first if earliest is None else min(earliest, first)
+    tenants = [f"tenant-{number:04d}" for number in range(trace.options.tenants)]
+    return Input(
+        lambda settings, advance: feed_trace(settings, trace, advance),
+        None,
+        tenants,
+        _month(earliest or trace.options.start),
+        dict.fromkeys(tenants, card),
+    )
+
+
+def workload_input(workload: Workload, card: Path | None) -> Input:
+    """The synthetic workload as input; without a card of its own, some tenants are charged in other currencies."""
+    tenants = workload.tenant_ids
+    cards = {
+        tenant: card or EXAMPLES / _FOREIGN.get(number, _STANDARD.name) for number, tenant in enumerate(tenants)
+    }
+    return Input(
+        lambda settings, advance: feed_workload(settings, workload, advance),
+        None,
+        tenants,
+        _month(workload.start),
+        cards,
+    )
+
+
+def run(stack: Stack, source: Input, screen: Screen) -> Timed:
+    """Meter, rate and store everything; on return nothing lags. Raises TokenmillError when a part fails."""
+    settings = stack.settings
+    with _step(screen, "creating topics and tables"):
+        kafka_topics.apply(settings)
+        migrations.apply(connect(settings.clickhouse, database=""), settings.clickhouse.database)
+    with _step(screen, "starting a worker and a sink"):
+        stack.start("worker")
+        stack.start("sink")
+    with _step(screen, "publishing rate cards, assigning accounts"):
+        _accounts(settings, source)
+    fed = source.feed(settings, screen.step("sending events", source.events))
+    rated = _wait(stack, screen, "metering and rating", _rating(settings))
+    stored = _wait(stack, screen, "storing", _storing(settings))
+    return Timed(fed, rated, stored)
+
+
+def _accounts(settings: Settings, source: Input) -> None:
+    with ControlWriter(settings, _AUTHOR) as writer:
+        ids = {}
+        for path in sorted(set(source.cards.values())):
+            _, card = load_card(path, settings)
+            writer.publish_card(card.document())
+            ids[path] = card.id
+        for tenant in source.tenants:
+            writer.assign(tenant, ids[source.cards[tenant]], source.accounts_from)
+
+
+def _rating(settings: Settings) -> list[list[tuple[str, str]]]:
+    """First the samples, since the meter turns them into events, then the events."""
+    workers, topics = group_id(settings), settings.topics
+    return [[(workers, topics.gpu_samples)], [(workers, topics.usage_events)]]
+
+
+def _storing(settings: Settings) -> list[list[tuple[str, str]]]:
+    group, topics = group_of(settings), settings.topics
+    stored = (
+        topics.usage_events,
+        topics.gpu_samples,
+        topics.usage_rated,
+        topics.usage_signals,
+        topics.usage_excluded,
+        topics.usage_dlq,
+    )
+    return [[(group, topic) for topic in stored]]
+
+
+def _wait(stack: Stack, screen: Screen, what: str, rounds: list[list[tuple[str, str]]]) -> float:
+    began = time.monotonic()
+    for wanted in rounds:
+        shown = 0
+        advance = screen.step(what)
+
+        def progress(behind: int, advance: Callable[[int], None] = advance) -> None:
+            nonlocal shown
+            advance(-behind - shown)
+            shown = -behind
+
+        wait_until_read(stack.settings, wanted, timeout_s=_READ_TIMEOUT_S, check=stack.check, progress=progress)
+    return time.monotonic() - began
+
+
+@contextmanager
+def _step(screen: Screen, what: str) -> Iterator[None]:
+    screen.step(what)
+    yield
+
+
+def _month(instant: datetime) -> datetime:
+    instant = instant.astimezone(UTC)
+    return datetime(instant.year, instant.month, 1, tzinfo=UTC)

@@ -23,7 +23,7 @@ DEFAULT_ACCOUNT: Final = "*"
 class RateCardActivated(BaseModel):
     """A version of a rate card becomes known. `card` is the document as published, money and prices as text."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     card: dict[str, Any]
     published_at: Instant
@@ -41,7 +41,7 @@ class RateCardActivated(BaseModel):
 class AccountAssigned(BaseModel):
     """From `effective_from` until `effective_to` (open when absent) a tenant is charged by a card; "*" is every other tenant."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     tenant_id: Name
     card_id: Name
@@ -60,7 +60,7 @@ class AccountAssigned(BaseModel):
 class Tick(BaseModel):
     """Event time of a quiet partition has reached `time`, although no event says so."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     time: Instant
 

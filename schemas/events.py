@@ -61,7 +61,7 @@ class AtMost:
 class Event(BaseModel):
     """What all events share: identity (`source`, `id`), reading nulls as absent, and invariants across fields."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
     kind: ClassVar[Kind]
     invariants: ClassVar[tuple[AtMost, ...]] = ()
 

@@ -47,7 +47,7 @@ Period = Annotated[str, Field(strict=True, pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
 class Previous(BaseModel):
     """The last committed record of the same key, so that a ledger can be a running sum. Outside the law of revisions."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     revision: Revision
     quantity: DecimalText
@@ -57,7 +57,7 @@ class Previous(BaseModel):
 class RatedUsage(BaseModel):
     """What one tenant owes for one SKU in one window, as of one revision. A revision determines the content."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     tenant_id: Tenant
     sku: Annotated[str, TextRule(max_length=512)]

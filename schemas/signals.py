@@ -19,7 +19,7 @@ from schemas.rated import Revision
 class PolicySignal(BaseModel):
     """The state of one policy for one tenant, as of one revision of its partition. Higher revisions replace lower ones."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     tenant_id: Name
     """A tenant, or a reserved name (`_idle`, ...) where the signal is about no tenant."""

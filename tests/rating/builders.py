@@ -24,7 +24,7 @@ def per_unit(price: str, per: int | str = 1) -> Document:
 
 def graduated(*tiers: tuple[int | str | None, str, str], per: int | str = 1, flat_on_zero: bool = True) -> Document:
     """Tiers as (up_to, price, flat fee)."""
-    steps = [{"price": price, "flat_fee": fee} | ({"up_to": up_to} if up_to else {}) for up_to, price, fee in tiers]
+    steps: list[Document] = [{"up_to": up_to, "price": price, "flat_fee": fee} for up_to, price, fee in tiers]
     return {"model": "graduated", "tiers": steps, "per": per, "flat_on_zero": flat_on_zero}
 
 

@@ -1,11 +1,14 @@
+# mypy: disable-error-code="comparison-overlap"
+# Decimal(6) == 6 is meant in these tests.
 from __future__ import annotations
 
 import decimal
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +20,7 @@ from rating.errors import MeterError, MoneyError, PeriodError
 from rating.money import exact_sum
 from rating.period import TenantPeriod
 from rating.rated import RatedLine
-from rating.usage import UsageKey, UsageTotals
+from rating.usage import TOTAL_NAMES, UsageKey, UsageTotals
 from rating.windows import hour_start
 from tests.rating.builders import PERIOD, START, amounts, card, catalog, graduated, key, latest, per_unit, sku
 
@@ -340,7 +343,8 @@ def test_totals_and_leaf_quantities_are_the_same_usage() -> None:
 
 
 def test_every_leaf_quantity_is_on_exactly_one_line() -> None:
-    totals = UsageTotals(*range(100, 113), units={"a": 10**9})
+    counts: dict[str, Any] = {name: 100 + position for position, name in enumerate(TOTAL_NAMES)}
+    totals = replace(UsageTotals(units={"a": 10**9}), **counts)
     period = TenantPeriod("acme", PERIOD)
     period.add_totals(key("m1"), START, None, totals)
     sums: dict[str, Decimal] = defaultdict(Decimal)

@@ -57,7 +57,7 @@ def _is_text(source: Any) -> bool:
 
 def _is_sane_decimal(source: Any) -> bool:
     # pyarrow 26 takes any 32-bit scale from the wire, and a cast from an absurd one reads beyond a table and crashes.
-    return pa.types.is_decimal(source) and 0 <= source.scale <= source.precision
+    return bool(pa.types.is_decimal(source) and 0 <= source.scale <= source.precision)
 
 
 def _plain_text(column: Any) -> Any:

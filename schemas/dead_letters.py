@@ -18,7 +18,6 @@ import pyarrow as pa
 from schemas.arrow import SCHEMAS, rejected, schema_for
 from schemas.batch import decode_batch, encode_batch
 from schemas.errors import DecodeError
-from schemas.headers import TYPE as RECORD_TYPE
 from schemas.headers import (
     ARROW_STREAM,
     CONTENT_TYPE,
@@ -26,6 +25,7 @@ from schemas.headers import (
     RecordHeaders,
     header_texts,
 )
+from schemas.headers import TYPE as RECORD_TYPE
 from schemas.kinds import Kind
 
 CODE: Final = "tokenmill-dlq-code"

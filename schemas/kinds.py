@@ -8,7 +8,7 @@ from enum import StrEnum
 class Kind(StrEnum):
     """Every type of record. A breaking change is a new type (`.v2`), never a new meaning of an old one."""
 
-    TOKEN_USAGE = "io.tokenmill.usage.token.v1"
+    TOKEN_USAGE = "io.tokenmill.usage.token.v1"  # noqa: S105  (tokens of a model, not a password)
     GPU_USAGE = "io.tokenmill.usage.gpu.v1"
     GPU_UTILIZATION = "io.tokenmill.gpu.utilization.v1"
     RATE_CARD = "io.tokenmill.control.rate-card.v1"

@@ -82,7 +82,10 @@ def test_names_of_other_rows_do_not_travel_along() -> None:
     assert b"tenant-3" in data
     assert b"tenant-4" not in data
     assert decode_batch(KIND, data).column("tenant_id").to_pylist() == ["tenant-3", "tenant-5"]
-    assert decode_batch(KIND, encode_batch(batch.slice(4, 2))).column("tenant_id").to_pylist() == ["tenant-4", "tenant-5"]
+    assert decode_batch(KIND, encode_batch(batch.slice(4, 2))).column("tenant_id").to_pylist() == [
+        "tenant-4",
+        "tenant-5",
+    ]
 
 
 def test_plain_mappings_become_the_same_batch_as_models() -> None:
@@ -97,8 +100,17 @@ def test_plain_mappings_become_the_same_batch_as_models() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"input_tokens": "many"}, {"input_tokens": 2**70}, {"audio_seconds": "x"}, {"started_at": "today"}, {"id": 5}]
-    + [{"id": "\ud800"}, {"units": 5}, {"audio_seconds": Decimal("0.0000001")}, {"audio_seconds": Decimal("1e40")}],
+    [
+        {"input_tokens": "many"},
+        {"input_tokens": 2**70},
+        {"audio_seconds": "x"},
+        {"audio_seconds": Decimal("0.0000001")},
+        {"audio_seconds": Decimal("1e40")},
+        {"started_at": "today"},
+        {"id": 5},
+        {"id": "\ud800"},
+        {"units": 5},
+    ],
 )
 def test_what_a_column_cannot_hold_is_named(changes: dict[str, Any]) -> None:
     with pytest.raises(SchemaError) as caught:

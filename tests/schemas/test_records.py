@@ -43,7 +43,11 @@ CARD = {"id": "standard", "version": 2, "currency": "USD", "skus": [{"price": "0
         RateCardActivated(card=CARD, published_at=START, published_by="ana"),
         AccountAssigned(tenant_id="*", card_id="standard", effective_from=START),
         AccountAssigned(
-            tenant_id="acme", card_id="gold", effective_from=START, effective_to=START + timedelta(days=1), assigned_by="ana"
+            tenant_id="acme",
+            card_id="gold",
+            effective_from=START,
+            effective_to=START + timedelta(days=1),
+            assigned_by="ana",
         ),
         Tick(time=START),
     ],
@@ -163,7 +167,15 @@ def test_what_is_no_key_is_refused(key: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("1E+3", "1000"), ("0E-12", "0"), ("-0.00", "0"), ("1.500", "1.5"), ("-20", "-20"), ("100", "100"), ("1E-12", "0.000000000001")],
+    [
+        ("1E+3", "1000"),
+        ("0E-12", "0"),
+        ("-0.00", "0"),
+        ("1.500", "1.5"),
+        ("-20", "-20"),
+        ("100", "100"),
+        ("1E-12", "0.000000000001"),
+    ],
 )
 def test_a_decimal_has_one_text(value: str, text: str) -> None:
     assert format_decimal(Decimal(value)) == text
@@ -176,7 +188,9 @@ def test_the_text_of_a_decimal_is_exact(value: Decimal) -> None:
         format_decimal(Decimal("NaN"))
 
 
-@pytest.mark.parametrize("value", [1.5, True, None, "1e5", "1.", ".5", "", "٣", "NaN", Decimal("Infinity"), "1 ", "1\n"])
+@pytest.mark.parametrize(
+    "value", [1.5, True, None, "1e5", "1.", ".5", "", "٣", "NaN", Decimal("Infinity"), "1 ", "1\n"]
+)
 def test_what_is_no_plain_decimal_is_refused(value: object) -> None:
     with pytest.raises(ValueError):
         parse_decimal(value)
@@ -185,7 +199,13 @@ def test_what_is_no_plain_decimal_is_refused(value: object) -> None:
 def test_instants_are_rfc_3339_in_utc() -> None:
     assert format_instant(parse_instant("2026-01-01t01:30:00.1234567+01:30")) == "2026-01-01T00:00:00.123456Z"
     assert format_instant(parse_instant("1970-01-01T00:00:00Z")) == "1970-01-01T00:00:00Z"
-    for bad in ("2026-01-01", "2026-01-01T00:00:60Z", "2026-W01-1T00:00:00Z", "0001-01-01T00:00:00+23:59", "2200-01-01T00:00:00Z"):
+    for bad in (
+        "2026-01-01",
+        "2026-01-01T00:00:60Z",
+        "2026-W01-1T00:00:00Z",
+        "0001-01-01T00:00:00+23:59",
+        "2200-01-01T00:00:00Z",
+    ):
         with pytest.raises(ValueError):
             parse_instant(bad)
     for odd in (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC), datetime(2026, 1, 1), 5, None):
@@ -240,7 +260,14 @@ def test_excluded_rows_keep_coordinates_and_every_amount() -> None:
 def test_exclusions_of_gpu_usage_and_samples_have_no_requests() -> None:
     usage = rows_to_batch(Kind.GPU_USAGE, [gpu_usage()])
     (row,) = exclusion_rows(
-        Kind.GPU_USAGE, usage, np.array([0]), Outcome.REROUTED, log_epoch=1, partition=0, offset=0, window_us=1_800_000_000
+        Kind.GPU_USAGE,
+        usage,
+        np.array([0]),
+        Outcome.REROUTED,
+        log_epoch=1,
+        partition=0,
+        offset=0,
+        window_us=1_800_000_000,
     ).to_pylist()
     assert (row["requests"], row["busy_gpu_seconds"], row["service_tier"]) == (0, Decimal("4.125"), None)
     assert row["hour"] == datetime(2026, 1, 1, 9, 30, tzinfo=UTC)

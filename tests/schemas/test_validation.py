@@ -35,10 +35,34 @@ from tests.schemas.samples import GOOD, raw_batch
 KINDS = list(EVENT_TYPES)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-ODD_TEXTS = ["", " ", "a", "_", "_pool", "_idle", "_pool2", "a_b", "\x00", "a\nb", "a\x1f", "\x7f", "a\x80", "\x9f", "\xa0"]
+ODD_TEXTS = [
+    "",
+    " ",
+    "a",
+    "_",
+    "_pool",
+    "_idle",
+    "_pool2",
+    "a_b",
+    "\x00",
+    "a\nb",
+    "a\x1f",
+    "\x7f",
+    "a\x80",
+    "\x9f",
+    "\xa0",
+]
 ODD_TEXTS += ["é" * 256, "é" * 257, "a" * 256, "a" * 257, "a" * 512, "a" * 513, "é" * 512, "\U0001f600" * 513, "\u2028"]
 QUANTITIES = ["0", "1", "1.5", "-1", "1e3", "+1", "", ".5", "5.", "1.123456789", "1.1234567890", "1000000000000"]
-QUANTITIES += ["1000000000000.000000001", "999999999999.999999999", "0000000000001", "00000000000001", "NaN", "٣", "1\n"]
+QUANTITIES += [
+    "1000000000000.000000001",
+    "999999999999.999999999",
+    "0000000000001",
+    "00000000000001",
+    "NaN",
+    "٣",
+    "1\n",
+]
 
 
 def values_for(rule: Rule) -> st.SearchStrategy[Any]:
@@ -49,24 +73,35 @@ def values_for(rule: Rule) -> st.SearchStrategy[Any]:
             plain = st.text(st.characters(codec="utf-8"), max_size=4)
             return st.one_of(st.none(), st.sampled_from([*ODD_TEXTS, *choices]), plain)
         case CountRule(minimum=low, maximum=high):
-            edges = [low - 1, low, low + 1, high - 1, high, high + 1, 0, -1, 2**63 - 1, -(2**63)]
-            return st.one_of(st.none(), st.sampled_from(edges), st.integers(-10, 3_000))
+            counts = [low - 1, low, low + 1, high - 1, high, high + 1, 0, -1, 2**63 - 1, -(2**63)]
+            return st.one_of(st.none(), st.sampled_from(counts), st.integers(-10, 3_000))
         case MeasureRule(minimum=low, maximum=high):
-            edges = [low, high, np.nextafter(low, -1), np.nextafter(high, 2 * high), -0.0, float("nan"), float("inf"), 1e300]
-            return st.one_of(st.none(), st.sampled_from([float(edge) for edge in edges]), st.floats(-1, 2))
+            edges = [
+                low,
+                high,
+                np.nextafter(low, -1),
+                np.nextafter(high, 2 * high),
+                -0.0,
+                float("nan"),
+                float("inf"),
+                1e300,
+            ]
+            return st.one_of(st.none(), st.sampled_from([float(measure) for measure in measures]), st.floats(-1, 2))
         case InstantRule():
             base = (datetime(2026, 1, 1, 9, 30, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
-            edges = [0, -1, END_OF_TIME_US - 1, END_OF_TIME_US, 2**63 - 1, -(2**63), base - 1]
-            return st.one_of(st.none(), st.sampled_from(edges), st.integers(base - 3, base + 3))
+            instants = [0, -1, END_OF_TIME_US - 1, END_OF_TIME_US, 2**63 - 1, -(2**63), base - 1]
+            return st.one_of(st.none(), st.sampled_from(instants), st.integers(base - 3, base + 3))
         case QuantityRule():
-            edges = ["0", "0.000001", "-0.000001", "1000000000000", "1000000000000.000001", "-1", "1e25", "-1e25"]
-            return st.one_of(st.none(), st.sampled_from([Decimal(edge) for edge in edges]))
+            texts = ["0", "0.000001", "-0.000001", "1000000000000", "1000000000000.000001", "-1", "1e25", "-1e25"]
+            return st.one_of(st.none(), st.sampled_from([Decimal(text) for text in texts]))
         case FlagRule():
             return st.sampled_from([None, True, False])
         case UnitsRule():
             entry = st.tuples(st.sampled_from(["images", "a", *ODD_TEXTS]), st.sampled_from([None, *QUANTITIES]))
             good = st.tuples(st.sampled_from("abcdefghijklmnopqrstuvwxyz"), st.just("1.5"))
-            return st.one_of(st.none(), st.lists(entry, max_size=3), st.lists(good, min_size=14, max_size=18, unique=True))
+            return st.one_of(
+                st.none(), st.lists(entry, max_size=3), st.lists(good, min_size=14, max_size=18, unique=True)
+            )
     raise TypeError(rule)
 
 
@@ -122,7 +157,23 @@ def test_every_value_at_the_edge_of_every_rule_is_judged_as_by_the_model(kind: s
     edges: dict[type, list[Any]] = {
         TextRule: texts,
         ChoiceRule: texts,
-        CountRule: [None, -1, 0, 1, 99, 100, 999, 1000, 10**6, 10**6 + 1, 10**12, 10**12 + 1, 10**15, 10**15 + 1, 2**63 - 1],
+        CountRule: [
+            None,
+            -1,
+            0,
+            1,
+            99,
+            100,
+            999,
+            1000,
+            10**6,
+            10**6 + 1,
+            10**12,
+            10**12 + 1,
+            10**15,
+            10**15 + 1,
+            2**63 - 1,
+        ],
         MeasureRule: [None, -0.1, 0.0, 0.001, 1.0, 1.0001, 86_400.0, 86_401.0, 1e6, 1e7, float("nan"), float("-inf")],
         InstantRule: [None, -1, 0, END_OF_TIME_US - 1, END_OF_TIME_US, 2**63 - 1, -(2**63)],
         QuantityRule: [None, *map(Decimal, ("-0.000001", "0", "1e12", "1000000000000.000001", "1e30"))],

@@ -1,0 +1,86 @@
+"""Writes the JSON Schemas and the AsyncAPI document of the wire contracts: `python -m schemas.generate`.
+
+They lie in `schemas/json/` and are generated from the models; a test fails when they are not current.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel
+
+from schemas.asyncapi import asyncapi_document
+from schemas.control import AccountAssigned, RateCardActivated, Tick
+from schemas.events import Event, GpuUsage, GpuUtilization, TokenUsage
+from schemas.kinds import Kind
+from schemas.rated import RatedUsage
+from schemas.signals import PolicySignal
+from schemas.source_rejects import SourceReject
+
+FOLDER: Final = Path(__file__).parent / "json"
+
+DOCUMENTED: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
+    "token_usage": (TokenUsage, Kind.TOKEN_USAGE),
+    "gpu_utilization": (GpuUtilization, Kind.GPU_UTILIZATION),
+    "gpu_usage": (GpuUsage, Kind.GPU_USAGE),
+    "rate_card_activated": (RateCardActivated, Kind.RATE_CARD),
+    "account_assigned": (AccountAssigned, Kind.ASSIGNMENT),
+    "tick": (Tick, Kind.TICK),
+    "rated_usage": (RatedUsage, Kind.RATED_USAGE),
+    "policy_signal": (PolicySignal, Kind.SIGNAL),
+    "source_reject": (SourceReject, ""),
+}
+"""File name to model and CloudEvents type."""
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the JSON data of one contract.
+
+    Of an event, `id` and `source` are left out: they are attributes of the CloudEvents envelope.
+    """
+    model, kind = DOCUMENTED[name]
+    schema: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:tokenmill:{name}:v1",
+    }
+    schema |= model.model_json_schema()
+    if kind:
+        schema["x-cloudevents-type"] = str(kind)
+    if issubclass(model, Event):
+        for attribute in ("id", "source"):
+            del schema["properties"][attribute]
+            schema["required"].remove(attribute)
+        if model is GpuUtilization:
+            schema["required"].remove("time")  # the envelope's time serves where the data have none
+        schema["x-invariants"] = [
+            {"code": rule.code, "rule": f"{' + '.join(rule.parts)} <= {rule.whole}"} for rule in model.invariants
+        ]
+    return schema
+
+
+def documents() -> dict[str, bytes]:
+    """File name to content of everything generated."""
+    contents = {f"{name}.json": json_schema(name) for name in DOCUMENTED}
+    contents["asyncapi.json"] = asyncapi_document({name: str(kind) for name, (_, kind) in DOCUMENTED.items()})
+    return {
+        name: orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        for name, content in contents.items()
+    }
+
+
+def main() -> None:
+    """Write every document, and name those that changed."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, content in documents().items():
+        path = FOLDER / name
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+            sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()

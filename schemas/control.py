@@ -39,7 +39,7 @@ class RateCardActivated(BaseModel):
 
 
 class AccountAssigned(BaseModel):
-    """A tenant is charged by a card from `effective_from` until `effective_to` (open when absent); "*" is every other tenant."""
+    """A tenant is charged by a card from `effective_from` until `effective_to` (open if absent); "*" is every other tenant."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 

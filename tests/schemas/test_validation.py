@@ -76,7 +76,7 @@ def values_for(rule: Rule) -> st.SearchStrategy[Any]:
             counts = [low - 1, low, low + 1, high - 1, high, high + 1, 0, -1, 2**63 - 1, -(2**63)]
             return st.one_of(st.none(), st.sampled_from(counts), st.integers(-10, 3_000))
         case MeasureRule(minimum=low, maximum=high):
-            edges = [
+            measures = [
                 low,
                 high,
                 np.nextafter(low, -1),

@@ -37,11 +37,13 @@ class LateUsage:
 
     def entries(self, on_time: Mapping[SeriesId, Series], terms: AccountTerms) -> Iterator[PeriodEntry]:
         """One record per line and billing period, and what late usage gives back of a minimum that was charged."""
+        if not self._booked:
+            return
         for series in self._dirty:
             self._amounts[series] = dict(self._adjust(series, on_time, terms))
         self._dirty.clear()
-        missing = terms.true_up(terms.billed(on_time))
         billed = terms.billed(on_time)
+        missing = terms.true_up(billed)
         for booked in sorted(self._booked):
             named: set[tuple[str, Kind]] = set()
             for series in sorted(self._booked[booked]):

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from producers.columns import make_batch
 from schemas.arrow import DEFAULTS, SCHEMAS
-from schemas.batch import encode_batch, rows_to_batch
+from schemas.batch import encode_batch, integers, rows_to_batch
 from schemas.errors import SchemaError
 from schemas.events import EVENT_TYPES, Event
 from schemas.kinds import Kind
@@ -207,4 +207,6 @@ def _says_something(column: pa.Array, default: object) -> bool:
         return True
     if pa.types.is_dictionary(column.type):
         return len(column.dictionary) != 1 or column.dictionary[0].as_py() != default
+    if pa.types.is_int64(column.type):
+        return not bool((integers(column) == default).all())
     return not pc.all(pc.equal(column, pa.scalar(default, column.type))).as_py()

@@ -152,28 +152,30 @@ class ControlWriter:
             )
         except ValidationError as error:
             raise _invalid("invalid_assignment", f"assignment of {tenant_id!r}", error) from None
-        place = (tenant_id, format_instant(record.effective_from))
+        return self._write_once(lambda catalog: self._assignment(catalog, record))
 
-        def write(catalog: PublishedCatalog) -> _Write | None:
-            if card_id not in catalog.card_ids:
-                known = ", ".join(sorted(catalog.card_ids)) or "none"
-                raise ControlError(
-                    f"no card {card_id!r} is published (there are: {known})", code="unknown_card", card_id=card_id
-                )
-            published = catalog.assignments.get(place)
-            if published is None:
-                key = f"{_ASSIGNMENT}|{place[0]}|{place[1]}"
-                return _Write(record, key, self._partitions_of(tenant_id), key)
-            if published.model_copy(update={"assigned_by": self._author}) == record:
-                return None
+    def _assignment(self, catalog: PublishedCatalog, record: AccountAssigned) -> _Write | None:
+        """What an assignment adds to the catalogue. Raises ControlError."""
+        if record.card_id not in catalog.card_ids:
+            known = ", ".join(sorted(catalog.card_ids)) or "none"
             raise ControlError(
-                f"tenant {tenant_id!r} is already assigned to card {published.card_id} from {place[1]}: choose another "
-                "beginning",
-                code="assignment_conflict",
-                tenant_id=tenant_id,
+                f"no card {record.card_id!r} is published (there are: {known})",
+                code="unknown_card",
+                card_id=record.card_id,
             )
-
-        return self._write_once(write)
+        beginning = format_instant(record.effective_from)
+        published = catalog.assignments.get((record.tenant_id, beginning))
+        if published is None:
+            key = f"{_ASSIGNMENT}|{record.tenant_id}|{beginning}"
+            return _Write(record, key, self._partitions_of(record.tenant_id), key)
+        if published.model_copy(update={"assigned_by": record.assigned_by}) == record:
+            return None
+        raise ControlError(
+            f"tenant {record.tenant_id!r} is already assigned to card {published.card_id} from {beginning}: choose "
+            "another beginning",
+            code="assignment_conflict",
+            tenant_id=record.tenant_id,
+        )
 
     def tick(self, time: datetime) -> None:
         """Tell every partition that event time has reached `time`: quiet periods close. Raises BrokerError."""

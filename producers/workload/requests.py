@@ -101,20 +101,7 @@ def _first_attempts(seed: int, tenants: int, models: int, count: int, start: dat
     tenant = zipf(random, tenants, TENANT_ZIPF, count)
     model = zipf(random, models, MODEL_ZIPF, count)
     deployment = _placed(random, model, deployments(models))
-    random = stream(seed, "tokens")
-    draws = random.random((4, count))
-    input_tokens, output_tokens = np.empty(count, np.int64), np.empty(count, np.int64)
-    cached_share, streamed, turns = np.empty(count), np.empty(count, dtype=bool), np.empty(count, np.int64)
-    for number, each in enumerate(CLASSES):
-        rows = kind == number
-        input_tokens[rows] = np.maximum(lookup(each.input_tokens, draws[0, rows]), 1)
-        output_tokens[rows] = np.maximum(lookup(each.output_tokens, draws[1, rows]), 1)
-        cached_share[rows] = lookup(each.cached, draws[2, rows])
-        streamed[rows] = draws[3, rows] < each.streamed
-        turns[rows] = each.turns
-    cached = (cached_share * input_tokens // CACHE_BLOCK_TOKENS).astype(np.int64) * CACHE_BLOCK_TOKENS
-    # Models with an odd number reason before they answer, up to two thirds of their output.
-    reasoning = np.where(model % 2 == 1, (output_tokens * (random.random(count) * 0.66)).astype(np.int64), 0)
+    input_tokens, cached, output_tokens, reasoning = _tokens(stream(seed, "tokens"), kind, model)
     return Requests(
         kind=kind,
         tenant=tenant,
@@ -128,13 +115,29 @@ def _first_attempts(seed: int, tenants: int, models: int, count: int, start: dat
         status=np.full(count, SUCCESS),
         failure=np.full(count, -1),
         attempt=np.ones(count, np.int64),
-        streamed=streamed,
-        session=running_number(tenant * len(CLASSES) + kind) // turns,
+        streamed=stream(seed, "streams").random(count) < np.array([each.streamed for each in CLASSES])[kind],
+        session=running_number(tenant * len(CLASSES) + kind) // np.array([each.turns for each in CLASSES])[kind],
         started_us=started,
         first_token_us=np.full(count, -1),
         ended_us=started.copy(),
         request_id=_random_hex(stream(seed, "ids"), count),
     )
+
+
+def _tokens(random: np.random.Generator, kind: Ints, model: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Input, cached input, output and reasoning tokens of each request; lengths of input and output are independent."""
+    count = len(kind)
+    draws = random.random((4, count))
+    inputs, outputs, cached_share = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count)
+    for number, each in enumerate(CLASSES):
+        rows = kind == number
+        inputs[rows] = np.maximum(lookup(each.input_tokens, draws[0, rows]), 1)
+        outputs[rows] = np.maximum(lookup(each.output_tokens, draws[1, rows]), 1)
+        cached_share[rows] = lookup(each.cached, draws[2, rows])
+    cached = (cached_share * inputs // CACHE_BLOCK_TOKENS).astype(np.int64) * CACHE_BLOCK_TOKENS
+    # Models with an odd number reason before they answer, up to two thirds of their output (assumed).
+    reasoning = np.where(model % 2 == 1, (outputs * (draws[3] * 0.66)).astype(np.int64), 0)
+    return inputs, cached, outputs, reasoning
 
 
 def _written(kind: Ints, input_tokens: Ints, cached: Ints) -> Ints:

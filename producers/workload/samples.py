@@ -71,7 +71,8 @@ def _spread(start_s: Floats, end_s: Floats, work: Floats, interval_s: int) -> Fl
     last = (end_s // interval_s).astype(np.int64)
     size = int(last.max()) + 1
     inside = first == last
-    total = np.bincount(first[inside], weights=work[inside], minlength=size)
+    total = np.zeros(size)  # a bincount of nothing would be of whole numbers
+    total += np.bincount(first[inside], weights=work[inside], minlength=size)
     first, last, start, end = first[~inside], last[~inside], start_s[~inside], end_s[~inside]
     rate = work[~inside] / (end - start)
     total += np.bincount(first, weights=rate * ((first + 1) * interval_s - start), minlength=size)

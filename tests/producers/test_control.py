@@ -56,7 +56,9 @@ def test_a_card_reaches_every_partition_once_and_the_catalogue(settings: Setting
 def test_another_content_of_a_published_version_is_refused_and_writes_nothing(settings: Settings) -> None:
     with ControlWriter(settings, "ada") as writer:
         writer.publish_card(CARD)
-        with pytest.raises(ControlError, match=r"standard version 1 is published with other content .*new version") as e:
+        with pytest.raises(
+            ControlError, match=r"standard version 1 is published with other content .*new version"
+        ) as e:
             writer.publish_card({**CARD, "currency": "EUR"})
         assert e.value.code == "card_conflict"
         assert writer.publish_card({**CARD, "version": 2, "currency": "EUR"})

@@ -181,11 +181,12 @@ def test_a_batch_too_big_for_a_record_is_cut(settings: Settings) -> None:
 
 @pytest.mark.kafka
 def test_several_threads_may_emit_at_once(settings: Settings) -> None:
+    def send(emitter: Emitter, first: int) -> None:
+        for number in range(first, first + 200):
+            emitter.emit(usage(number))
+
     with Emitter(settings, "gateway/00", max_rows=10) as emitter:
-        threads = [
-            threading.Thread(target=lambda base=base: [emitter.emit(usage(base + i)) for i in range(200)])
-            for base in (0, 1_000, 2_000)
-        ]
+        threads = [threading.Thread(target=send, args=(emitter, first)) for first in (0, 1_000, 2_000)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -224,21 +225,29 @@ def test_leaving_the_block_raises_when_something_was_not_delivered() -> None:
 
 
 def test_another_error_is_not_hidden_by_the_delivery() -> None:
-    with pytest.raises(KeyError), Emitter(NOBODY, "gateway/00", delivery_timeout_s=0.3) as emitter:
-        emitter.emit(usage(1))
-        raise KeyError("first")
+    def fail() -> None:
+        with Emitter(NOBODY, "gateway/00", delivery_timeout_s=0.3) as emitter:
+            emitter.emit(usage(1))
+            raise KeyError("first")
+
+    with pytest.raises(KeyError):
+        fail()
 
 
 def test_a_full_buffer_refuses_and_takes_nothing_of_the_call() -> None:
     emitter = Emitter(NOBODY, "gateway/00", buffer_bytes=200_000, on_full="raise")
     batches = list(Workload(seed=1, requests=5_000, batch_rows=500).batches())
-    taken = 0
-    with pytest.raises(BufferFullError):
+    taken: list[int] = []
+
+    def fill() -> None:
         for batch in batches:
             emitter.emit_batch(batch)
-            taken += batch.num_rows
-    assert 0 < taken < 5_000
-    assert emitter.close(timeout=0).pending == taken
+            taken.append(batch.num_rows)
+
+    with pytest.raises(BufferFullError):
+        fill()
+    assert 0 < sum(taken) < 5_000
+    assert emitter.close(timeout=0).pending == sum(taken)
 
 
 def test_a_full_buffer_waits_until_there_is_room() -> None:

@@ -141,6 +141,8 @@ def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     _, found, rest = text.partition("DB::Exception: ")
     text = (rest if found else text).splitlines()[0]
+    if "Connection refused" in text:
+        return "connection refused"
     return text.partition(" (for url ")[0].partition(" (version ")[0].strip()
 
 
@@ -171,9 +173,21 @@ def _known(client: Client, settings: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in settings.items() if name in client.server_settings}
 
 
+def _with_distinct_dictionaries(rows: pa.Table) -> pa.Table:
+    """The rows, with dictionaries that name each value once: Arrow allows repetitions, ClickHouse refuses them."""
+    rows = rows.unify_dictionaries()
+    for index, column in enumerate(rows.columns):
+        if pa.types.is_dictionary(column.type) and column.num_chunks:
+            values = column.chunk(0).dictionary
+            if len(values.unique()) != len(values) or values.null_count:
+                encoded = column.cast(column.type.value_type).dictionary_encode().cast(column.type)
+                rows = rows.set_column(index, rows.schema.field(index), encoded)
+    return rows
+
+
 def _arrow_bytes(rows: pa.Table) -> bytes:
     """The rows as an Arrow IPC stream with exactly one record batch."""
-    batch = rows.combine_chunks().to_batches(max_chunksize=None)
+    batch = _with_distinct_dictionaries(rows).combine_chunks().to_batches(max_chunksize=None)
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         for part in batch:

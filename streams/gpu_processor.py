@@ -115,7 +115,6 @@ class GpuProcessor:
         ratios = _busy_ppm(rows.batch)
         intervals = _interval_us(rows.batch)
         energy = _energy_mj(rows.batch)
-        owner_names, owner_codes = values_of(rows.batch.column("tenant_id")), codes(rows.batch.column("tenant_id"))
         for key, chosen in groups:
             last = self._last.get(key)
             fresh = newest_first_seen(times[chosen], last.time_us if last else -(1 << 62))
@@ -125,7 +124,7 @@ class GpuProcessor:
             chosen = chosen[fresh]
             samples = Samples(
                 times[chosen],
-                [(owner_names[code] or IDLE) if code >= 0 else IDLE for code in owner_codes[chosen].tolist()],
+                [owner or IDLE for owner in _names(rows.batch.column("tenant_id"), chosen)],
                 ratios[chosen],
                 intervals[chosen],
                 energy[chosen],
@@ -190,17 +189,17 @@ def _about(key: GpuKey, batch: pa.RecordBatch, row: int) -> dict[str, object]:
 
 def _by_gpu(rows: Rows, usable: I64) -> list[tuple[GpuKey, I64]]:
     """The usable rows of each GPU, in their order."""
-    uuid, mig = rows.batch.column("gpu_uuid"), rows.batch.column("mig_instance_id")
-    uuids, migs = values_of(uuid), values_of(mig)
-    uuid_codes, mig_codes = codes(uuid)[usable], codes(mig)[usable]
-    mixed = uuid_codes.astype(np.int64) * (len(migs) + 1) + mig_codes + 1
-    groups = []
-    for value in np.unique(mixed).tolist():
-        chosen = usable[mixed == value]
-        first = int(np.flatnonzero(mixed == value)[0])
-        mig_code = int(mig_codes[first])
-        groups.append(((uuids[int(uuid_codes[first])] or "", (migs[mig_code] or "") if mig_code >= 0 else ""), chosen))
-    return groups
+    uuids, migs = _names(rows.batch.column("gpu_uuid"), usable), _names(rows.batch.column("mig_instance_id"), usable)
+    groups: dict[GpuKey, list[int]] = {}
+    for row, uuid, mig in zip(usable.tolist(), uuids, migs, strict=True):
+        groups.setdefault((uuid, mig), []).append(row)
+    return [(key, np.array(chosen, dtype=np.int64)) for key, chosen in groups.items()]
+
+
+def _names(column: pa.DictionaryArray, rows: I64) -> list[str]:
+    """The text of each chosen row, "" for null; a dictionary may name a value twice."""
+    names = [value or "" for value in values_of(column)] + [""]
+    return [names[code] for code in codes(column)[rows].tolist()]
 
 
 def _busy_ppm(batch: pa.RecordBatch) -> I64:

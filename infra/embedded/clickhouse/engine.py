@@ -45,6 +45,23 @@ class NativeResult(Protocol):
         """Bytes inserted."""
 
 
+class Block:
+    """Bytes of a result in the engine's own memory. They are valid only as long as this object lives.
+
+    chDB's view does not keep the memory alive: what holds only the view reads what the engine wrote there later.
+    """
+
+    __slots__ = ("_memory", "_result", "view")
+
+    def __init__(self, result: NativeResult) -> None:
+        self._result = result
+        self._memory = result.get_memview() if result.size() else None
+        self.view = memoryview(b"" if self._memory is None else self._memory.view())
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+
 @dataclass(slots=True)
 class Counts:
     """Rows and bytes that a statement read, wrote and returned, for the header X-ClickHouse-Summary."""
@@ -91,19 +108,18 @@ class Handle:
     def __init__(self, native: Any) -> None:
         self._native = native
 
-    def run(self, statement: bytes, output_format: str, parameters: Mapping[str, str], counts: Counts) -> memoryview:
-        """Run a statement and return the whole result; the view keeps the engine's memory alive, nothing is copied."""
+    def run(self, statement: bytes, output_format: str, parameters: Mapping[str, str], counts: Counts) -> Block:
+        """Run a statement and return the whole result, in the engine's memory."""
         try:
             result: NativeResult = self._native.query(statement, output_format, params=dict(parameters))
         except RuntimeError as error:
             raise from_engine(error) from None
         counts.add(result)
-        view: memoryview = memoryview(result.get_memview().view()) if result.size() else memoryview(b"")
-        return view
+        return Block(result)
 
     def stream(
         self, statement: bytes, output_format: str, parameters: Mapping[str, str], counts: Counts
-    ) -> Generator[memoryview]:
+    ) -> Generator[Block]:
         """Run a query and yield its result block by block. Only for formats without a header or footer per result."""
         try:
             stream = self._native.send_query(statement, output_format, params=dict(parameters))
@@ -121,8 +137,7 @@ class Handle:
                     finished = True
                     return
                 counts.add(result)
-                # Copied: chDB reuses the memory of a streamed chunk once the next one is fetched.
-                yield memoryview(bytes(result.get_memview().view()))
+                yield Block(result)
         finally:
             if not finished:
                 self._native.streaming_cancel_query(stream)
@@ -149,7 +164,7 @@ class Handle:
 
     def command(self, statement: str) -> bytes:
         """Run a statement of this front's own; tab-separated result."""
-        return bytes(self.run(statement.encode(), "TabSeparated", {}, Counts()))
+        return bytes(self.run(statement.encode(), "TabSeparated", {}, Counts()).view)
 
     def apply(self, settings: Mapping[str, str], parameters: Mapping[str, str]) -> None:
         """Set settings, and parameters for statements that take data, for the rest of this handle's life."""

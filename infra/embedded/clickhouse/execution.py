@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from tempfile import NamedTemporaryFile
 
 from infra.embedded.clickhouse import sql
-from infra.embedded.clickhouse.engine import Counts, Engine, Handle, quote, quote_name
+from infra.embedded.clickhouse.engine import Block, Counts, Engine, Handle, quote, quote_name
 from infra.embedded.clickhouse.errors import ClickHouseError
 from infra.embedded.clickhouse.request import Request
 from infra.embedded.clickhouse.sessions import Session, Sessions
@@ -23,7 +24,7 @@ _STREAMED = frozenset({"Native", "RowBinary", "CSV", "TSV", "TabSeparated", "Tab
 _NOT_STREAMED = frozenset({b"TOTALS", b"EXTREMES"})
 _FIRST_BYTES = 1 << 20
 _HEAD_BYTES = 64 << 10
-_LONGEST_STATEMENT = 256 << 20
+_LONGEST_STATEMENT = 16 << 20
 
 
 @dataclass(slots=True)
@@ -31,8 +32,8 @@ class Result:
     """What a request gives back. `first` is ready; `rest` still runs, and may raise ClickHouseError on the way."""
 
     format: str
-    first: list[memoryview]
-    rest: Generator[memoryview]
+    first: list[Block]
+    rest: Generator[Block]
     counts: Counts
     started: float = field(default_factory=time.perf_counter)
     complete: bool = True
@@ -75,18 +76,24 @@ class Body:
 
 
 class Executor:
-    """Runs requests on one engine."""
+    """Runs requests on one engine, at most `concurrency` at once; the others wait in the order they came."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, concurrency: int) -> None:
         self._engine = engine
         self._sessions = Sessions(engine)
+        self._slots = threading.BoundedSemaphore(concurrency)
 
     @contextmanager
     def run(self, request: Request, user: str, body: Body) -> Iterator[Result]:
-        """The result of a request, valid inside the `with` block. Raises ClickHouseError."""
+        """The result of a request, valid inside the `with` block. Raises ClickHouseError.
+
+        Session and connection are given back as soon as the result is complete, before its last byte is sent: a
+        client that has its answer may ask again at once.
+        """
         started = time.perf_counter()
         statement, data = _statement(request.query, body)
         with ExitStack() as stack:
+            stack.enter_context(self._slots)
             session: Session | None = None
             if request.session is not None:
                 session = stack.enter_context(self._sessions.hold(user, request.session))
@@ -100,7 +107,12 @@ class Executor:
             result.started = started
             if session is not None and statement.kind is sql.Kind.USE:
                 session.used()
-            stack.callback(result.rest.close)
+            if result.complete:
+                stack.close()
+            else:
+                running = result.rest
+                stack.callback(running.close)
+                result.rest = _and_then(running, stack.close)
             yield result
 
     def close(self) -> None:
@@ -191,9 +203,9 @@ def _insert_input(
         handle.run(text, DEFAULT_FORMAT, request.parameters, counts)
 
 
-def _started(output_format: str, blocks: Generator[memoryview], counts: Counts, enough: int | None) -> Result:
+def _started(output_format: str, blocks: Generator[Block], counts: Counts, enough: int | None) -> Result:
     """A streamed result, run until it is complete or `enough` bytes are there: most errors come before the first byte."""
-    first: list[memoryview] = []
+    first: list[Block] = []
     held = 0
     for block in blocks:
         first.append(block)
@@ -203,5 +215,12 @@ def _started(output_format: str, blocks: Generator[memoryview], counts: Counts, 
     return Result(output_format, first, blocks, counts)
 
 
-def _nothing() -> Generator[memoryview]:
+def _and_then(blocks: Generator[Block], done: Callable[[], None]) -> Generator[Block]:
+    try:
+        yield from blocks
+    finally:
+        done()
+
+
+def _nothing() -> Generator[Block]:
     yield from ()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from urllib.parse import parse_qsl, urlsplit
 
 from infra.embedded.clickhouse import compression
@@ -36,19 +37,16 @@ class Access:
 
 
 class ClickHouseServer(ThreadingHTTPServer):
-    """The listening socket; one thread for each connection, at most `concurrency` queries at once, first come first."""
+    """The listening socket; one thread for each connection."""
 
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(
-        self, address: tuple[str, int], executor: Executor, access: Access, *, version: str, concurrency: int
-    ) -> None:
+    def __init__(self, address: tuple[str, int], executor: Executor, access: Access, *, version: str) -> None:
         self.executor = executor
         self.access = access
         self.version = version
-        self.slots = threading.BoundedSemaphore(concurrency)
         self.in_flight = _InFlight()
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -155,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
                 from infra.embedded.clickhouse import native_blocks  # compiles its checksum: only where it is needed
 
                 chunks = native_blocks.decompressed(chunks)
-            with self.server.slots, self.server.executor.run(request, user, Body(chunks)) as result:
+            with self.server.executor.run(request, user, Body(chunks)) as result:
                 self._send_result(request, result)
         except ClickHouseError as error:
             self._send_error(error, query_id)
@@ -222,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             if self.command != "HEAD":
                 for block in result.first:
-                    self.wfile.write(block)
+                    self.wfile.write(block.view)
             return
         if encoding:
             self.send_header("Content-Encoding", encoding)
@@ -274,8 +272,8 @@ class _Marked:
 
     def __iter__(self) -> Iterator[memoryview]:
         try:
-            yield from self._result.first
-            yield from self._result.rest
+            for block in chain(self._result.first, self._result.rest):
+                yield block.view  # this frame keeps the block while its view is used
         except ClickHouseError as error:
             self.failed = True
             text = error.body(self._version)

@@ -112,9 +112,9 @@ def _running(directory: Path, host: str, port: int, access: Access, concurrency:
     except RuntimeError as error:
         raise EmbeddedError(f"the ClickHouse engine cannot open {directory}: {error}", path=str(directory)) from None
     try:
-        executor = Executor(engine)
+        executor = Executor(engine, concurrency)
         try:
-            server = ClickHouseServer((host, port), executor, access, version=engine.version, concurrency=concurrency)
+            server = ClickHouseServer((host, port), executor, access, version=engine.version)
         except OSError as error:
             raise EmbeddedError(
                 f"cannot listen on {host}:{port} for ClickHouse ({error.strerror or error}): take another --port",

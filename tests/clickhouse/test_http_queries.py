@@ -113,6 +113,10 @@ def test_result_limits_are_enforced(web: Http) -> None:
         ("SELECT 1 INTO OUTFILE '/tmp/x'", 500, 358, "INTO_OUTFILE_NOT_ALLOWED"),
         ("INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV", 404, 78, "UNKNOWN_TYPE_OF_QUERY"),
         ("CREATE TABLE t (a Nope) ENGINE = Memory", 404, 50, "UNKNOWN_TYPE"),
+        ("SELECT * FROM file('/etc/passwd', LineAsString)", 403, 497, "ACCESS_DENIED"),
+        ("CREATE TABLE t (a String) ENGINE = File(LineAsString, '/etc/passwd')", 403, 497, "ACCESS_DENIED"),
+        ("SELECT `file`('/etc/passwd')", 403, 497, "ACCESS_DENIED"),
+        ("SELECT * FROM Python /* */ (x)", 403, 497, "ACCESS_DENIED"),
     ],
 )
 def test_errors_have_the_code_name_and_status_of_a_server(

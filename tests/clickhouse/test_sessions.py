@@ -67,6 +67,15 @@ def test_one_request_at_a_time_in_a_session(store: EmbeddedClickHouse, web: Http
 
 def test_a_failed_request_leaves_the_session_usable(web: Http) -> None:
     assert web.ask("SELECT 1", session_id="h", no_such_setting=1).code == 115
+    assert web.ask("SELECT 1", session_id="h", max_block_size=1234, no_such_setting=1).code == 115
+    assert web.value(SETTING, session_id="h") != "1234"
     assert web.ask("SELECT nothing", session_id="h", max_block_size=1234).code == 47
     assert web.ask("SELECT 1", session_id="h", database="nowhere").code == 81
     assert web.value(SETTING, session_id="h") != "1234"
+
+
+def test_a_session_is_free_as_soon_as_its_answer_is_there(web: Http) -> None:
+    query = "SELECT number FROM numbers(300000) FORMAT TSV"
+    for parameters in ({}, {"wait_end_of_query": 1}):
+        for _ in range(30):
+            assert web.ask(query, session_id="i", also=parameters).status == 200

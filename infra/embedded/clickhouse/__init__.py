@@ -7,9 +7,10 @@ One process owns a data directory; every client (`curl`, clickhouse-connect, a B
 From Python: `serve(...)` runs it in the foreground, `EmbeddedClickHouse` starts and stops it as a child process.
 Nothing here imports chDB before the owner process itself starts it.
 
-Modules: `process` (child process), `service` (owner process: lock, signals), `server` (HTTP), `request` (what a request
-asks), `sql` (where a statement ends and its data begins), `engine` and `sessions` (chDB), `execution` (one request),
-`results` (bodies and headers), `compression` and `native_blocks` (bodies), `errors` (codes, texts, HTTP status).
+Modules, from the outside in: `process` (child process), `service` (owner process: lock, signals), `server` (HTTP),
+`request` and `forms` (what a request asks), `bodies`, `compression`, `native_blocks`, `cityhash` (bodies), `formats`
+(content types), `execution` (one request), `sql` (where a statement ends and its data begin), `guard` (what SQL may not
+reach), `sessions`, `engine` (chDB), `errors` (codes, texts, HTTP status).
 """
 
 from infra.embedded.clickhouse.process import EmbeddedClickHouse

@@ -14,6 +14,7 @@ from tempfile import NamedTemporaryFile
 from infra.embedded.clickhouse import sql
 from infra.embedded.clickhouse.engine import Block, Counts, Engine, Handle, quote, quote_name
 from infra.embedded.clickhouse.errors import ClickHouseError
+from infra.embedded.clickhouse.guard import refuse_local_access
 from infra.embedded.clickhouse.request import Request
 from infra.embedded.clickhouse.sessions import Session, Sessions
 
@@ -92,6 +93,7 @@ class Executor:
         """
         started = time.perf_counter()
         statement, data = _statement(request.query, body)
+        refuse_local_access(statement.text)
         with ExitStack() as stack:
             stack.enter_context(self._slots)
             session: Session | None = None

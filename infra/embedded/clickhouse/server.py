@@ -48,6 +48,7 @@ class ClickHouseServer(ThreadingHTTPServer):
         self.access = access
         self.version = version
         self.in_flight = _InFlight()
+        self.stopping = False
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
@@ -113,7 +114,12 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         body = self._body()
         with self.server.in_flight:
-            if url.path == "/ping" or url.path == "/replicas_status" or (url.path == "/" and self._is_bare(url.query)):
+            if self.server.stopping:
+                self.close_connection = True
+                self._send_plain(HTTPStatus.SERVICE_UNAVAILABLE, b"The server is stopping.\n")
+            elif (
+                url.path == "/ping" or url.path == "/replicas_status" or (url.path == "/" and self._is_bare(url.query))
+            ):
                 self._send_plain(HTTPStatus.OK, b"Ok.\n")
             elif url.path != "/":
                 self._send_plain(HTTPStatus.NOT_FOUND, _HELP)

@@ -39,7 +39,8 @@ def serve(
     """Serve ClickHouse on `host:port` from the directory `data` until SIGTERM or SIGINT, then return.
 
     Port 0 takes a free one; `on_ready` gets the URL. `end_with_parent` also stops when the process that started this
-    one is gone. Requests that are running get 30 seconds to finish. Only callable from the main thread.
+    one is gone. Requests that are running get 30 seconds to finish, after
+    which the process ends with status 1. Only callable from the main thread.
 
     Raises ConfigurationError (no password on an address that others can reach), EmbeddedError (another process owns
     the directory, the port is taken, the directory can't be opened).
@@ -150,9 +151,12 @@ def _serve_until_signal(
                 log.warning("the process that started the embedded ClickHouse is gone: stopping")
                 break
     finally:
+        server.stopping = True
         server.shutdown()
         if not server.in_flight.wait(_FINISH_SECONDS):
-            log.warning("requests are still running: stopping without them", waited_s=_FINISH_SECONDS)
+            # The engine can't be closed under a running query; what was inserted is on disk.
+            log.error("requests are still running: ending without them", waited_s=_FINISH_SECONDS)
+            os._exit(1)
         for number, handler in before.items():
             signal.signal(number, handler)
         log.info("the embedded ClickHouse has stopped", url=url)

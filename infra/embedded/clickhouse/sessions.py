@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from infra.embedded.clickhouse.engine import Engine, Handle, quote, quote_name, setting_name
 from infra.embedded.clickhouse.errors import ClickHouseError
@@ -38,8 +38,16 @@ class Session:
         fresh = [setting_name(name) for name in changed if name not in self._laid_over]
         if fresh:
             self._own_values.update(self._read_own(fresh))
-        self.handle.apply(changed, parameters)
         self._laid_over.update(changed)
+        try:
+            self.handle.apply(changed, parameters)
+        except ClickHouseError:
+            # Some of them may have been set before the one that is wrong.
+            for name in changed:
+                with suppress(ClickHouseError):
+                    self._take_off([name])
+                self._laid_over.pop(name, None)
+            raise
 
     def strip(self) -> None:
         """Take every setting of a URL off, so that a SET statement changes the session's own settings."""
@@ -55,14 +63,11 @@ class Session:
             self._database = database
 
     def _take_off(self, names: list[str]) -> None:
-        if names:
-            own = [(name, self._own_values.get(name)) for name in names]
-            # SET takes one DEFAULT at a time.
-            for name, value in own:
-                self.handle.command(f"SET {name} = {'DEFAULT' if value is None else quote(value)}")
-            for name in names:
-                self._laid_over.pop(name, None)
-                self._own_values.pop(name, None)
+        for name in names:
+            value = self._own_values.get(name)
+            self.handle.command(f"SET {name} = {'DEFAULT' if value is None else quote(value)}")
+            self._laid_over.pop(name, None)
+            self._own_values.pop(name, None)
 
     def _read_own(self, names: list[str]) -> dict[str, str | None]:
         listed = ", ".join(quote(name) for name in names)

@@ -51,7 +51,8 @@ class BatchNumbers:
         key = (source, epoch)
         state = self._sources.get(key)
         if state is None:
-            state = self._sources[key] = SourceNumbers(contiguous)
+            # A sequence begins at 1, the offsets of a log at 0.
+            state = self._sources[key] = SourceNumbers(contiguous, highest=0 if contiguous else -1)
         self._changed.add(key)
         return state.accept(number)
 

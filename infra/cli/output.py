@@ -38,3 +38,13 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int]
     with Progress(*columns, console=progress_console, transient=True, disable=disable) as progress:
         task = progress.add_task(what, total=total)
         yield lambda steps: progress.advance(task, steps)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner on a terminal while something takes its time."""
+    if not progress_console.is_terminal:
+        yield
+        return
+    with progress_console.status(what):
+        yield

@@ -23,7 +23,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="print JSON, one document")
 @with_settings(logs="warning")
 def query(settings: Settings, sql: str, output_format: str | None, as_json: bool) -> None:
-    """Run SQL against the configured ClickHouse, or, when none is configured, against what a demo left in the data directory."""
+    """Run SQL against the configured ClickHouse, or against what a demo left in the data directory."""
     chosen = "JSON" if as_json else output_format or ("PrettyCompact" if sys.stdout.isatty() else "TSVWithNames")
     with store_of(settings, os.environ) as clickhouse:
         client = connect(clickhouse)

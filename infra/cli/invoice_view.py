@@ -1,0 +1,86 @@
+"""An invoice for people and for programs."""
+
+from decimal import Decimal
+
+from rich.table import Table
+
+from infra.cli.output import console
+from rating.invoices import Invoice, InvoiceLine, InvoiceTier
+from schemas.decimals import format_decimal
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """An amount that is rounded to its currency, with its digits as they are."""
+    return f"{amount:,f} {currency}"
+
+
+def quantity_text(quantity: Decimal) -> str:
+    """A quantity without needless zeros, digits in groups."""
+    whole, _, part = format_decimal(quantity).partition(".")
+    return f"{int(whole):,}" + (f".{part}" if part else "")
+
+
+def invoice_json(invoice: Invoice) -> dict[str, object]:
+    """The invoice as plain data: quantities and money are texts of exact decimals."""
+    return {
+        "tenant": invoice.tenant_id,
+        "period": invoice.period,
+        "currency": invoice.currency,
+        "total": f"{invoice.total:f}",
+        "provisional": invoice.provisional,
+        "lines": [_line_json(line) for line in invoice.lines],
+        "unrated": [
+            {"meter": each.meter, "quantity": format_decimal(each.quantity), "service_period": each.service_period}
+            for each in invoice.unrated
+        ],
+    }
+
+
+def _line_json(line: InvoiceLine) -> dict[str, object]:
+    return {
+        "sku": line.sku,
+        "meter": line.meter,
+        "kind": line.kind,
+        "service_period": line.service_period,
+        "quantity": format_decimal(line.quantity),
+        "unit": line.unit,
+        "amount": f"{line.amount:f}",
+        "exact_amount": format_decimal(line.exact_amount),
+        "tiers": [_tier_json(tier) for tier in line.tiers],
+    }
+
+
+def _tier_json(tier: InvoiceTier) -> dict[str, object]:
+    return {
+        "above": format_decimal(tier.lower),
+        "up_to": None if tier.upper is None else format_decimal(tier.upper),
+        "quantity": format_decimal(tier.quantity),
+        "price": format_decimal(tier.unit_price),
+        "per": format_decimal(tier.per),
+        "amount": format_decimal(tier.amount),
+        "card": f"{tier.card_id} v{tier.card_version}",
+    }
+
+
+def show_invoice(invoice: Invoice) -> None:
+    """Print an invoice as a table: a row per line, the tiers of a line below it where it has several."""
+    state = "provisional" if invoice.provisional else "final amounts"
+    table = Table(title=f"Invoice of {invoice.tenant_id} for {invoice.period} ({state})", title_justify="left")
+    for name, justify in (("line", "left"), ("quantity", "right"), ("unit", "left"), ("amount", "right")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for line in invoice.lines:
+        period = "" if line.service_period == invoice.period else f" ({line.kind} for {line.service_period})"
+        table.add_row(line.sku + period, quantity_text(line.quantity), line.unit, money(line.amount, invoice.currency))
+        if len(line.tiers) > 1:
+            for tier in line.tiers:
+                table.add_row(f"  [dim]{_tier_text(tier)}[/]", f"[dim]{quantity_text(tier.quantity)}[/]", "", "")
+    table.add_section()
+    table.add_row("[bold]total[/]", "", "", f"[bold]{money(invoice.total, invoice.currency)}[/]")
+    console.print(table)
+    for each in invoice.unrated:
+        console.print(f"  not yet priced: {quantity_text(each.quantity)} {each.unit} of {each.meter}")
+
+
+def _tier_text(tier: InvoiceTier) -> str:
+    reach = f"up to {quantity_text(tier.upper)}" if tier.upper is not None else f"above {quantity_text(tier.lower)}"
+    return f"{reach} at {format_decimal(tier.unit_price)} per {quantity_text(tier.per)}"

@@ -52,6 +52,12 @@ class DeadLetterSink:
             built[DEAD_LETTERS] = _table([letter for letter, _ in good], [record for _, record in good], log_id)
         return built
 
+    def row_counts(self, item: ReadRecord[DeadLetter]) -> Mapping[Table, int]:
+        """Rows of one record."""
+        if item.content is None:
+            return {UNREADABLE: 1}
+        return {DEAD_LETTERS: 1 if item.content.batch is None else int(item.content.batch.num_rows)}
+
 
 def _table(letters: Sequence[DeadLetter], records: Sequence[SourceRecord], log_id: LogId) -> pa.Table:
     rows_of = [_rows(letter) for letter in letters]

@@ -97,6 +97,9 @@ class TopicSink(Protocol[D]):
     def build(self, items: Sequence[D], log_id: LogId) -> Mapping[Table, pa.Table]:
         """The rows of a range, per table; tables without rows may be left out."""
 
+    def row_counts(self, item: D) -> Mapping[Table, int]:
+        """How many rows `build` makes of one record, per table: what reconciliation expects to find."""
+
 
 @dataclass(slots=True)
 class Totals:

@@ -53,3 +53,7 @@ class ExclusionSink:
             }
             built[EXCLUSIONS] = one_chunk({**columns, **coordinates([record for _, record in good], log_id, counts)})
         return built
+
+    def row_counts(self, item: ReadRecord[pa.RecordBatch]) -> Mapping[Table, int]:
+        """Rows of one record."""
+        return {UNREADABLE: 1} if item.content is None else {EXCLUSIONS: int(item.content.num_rows)}

@@ -30,3 +30,7 @@ class GpuSampleSink:
         """Rows of the one table."""
         rows = event_rows(items, Kind.GPU_UTILIZATION, log_id)
         return {} if rows is None else {GPU_SAMPLES: rows}
+
+    def row_counts(self, item: DecodedRecord) -> Mapping[Table, int]:
+        """Rows of one record."""
+        return {} if item.problem else {GPU_SAMPLES: item.offered}

@@ -11,7 +11,7 @@ from infra.clickhouse import insert_arrow, store_errors
 from infra.config import Settings
 from infra.errors import LogChangedError
 from infra.kafka import admin, log_identity
-from infra.topics import log_epoch
+from infra.topics import log_epoch, registered_logs
 from sinks.records import LogId
 
 if TYPE_CHECKING:
@@ -28,24 +28,43 @@ class LogRegistry:
         self._settings, self._client, self._accept_new = settings, client, accept_new
 
     def identify(self, topics: Sequence[str]) -> Mapping[str, LogId]:
-        """The log of each topic. Raises LogChangedError that states the choices when one is not the log followed."""
-        kafka = admin(self._settings)
+        """The log of each topic, noted as the one to follow if there was none or a new one is accepted.
+
+        Raises LogChangedError that states the choices when a topic is not the log that was followed so far.
+        """
         known = self._known()
         found: dict[str, LogId] = {}
-        for topic in topics:
-            identity = log_identity(self._settings, topic, kafka)
-            epoch = log_epoch(self._settings, topic).epoch if topic in self._registered_topics() else 0
-            log_id = LogId(topic, identity.cluster_id, identity.topic_id, epoch)
+        for topic, (log_id, partitions) in self._present(topics).items():
             followed, revision = known.get(topic, ("", 0))
             if followed != str(log_id):
                 if followed and not self._accept_new:
                     raise self._changed(topic, followed, log_id)
-                self._follow(log_id, identity.partitions, revision + 1)
+                self._follow(log_id, partitions, revision + 1)
             found[topic] = log_id
         return found
 
-    def _registered_topics(self) -> tuple[str, ...]:
-        return (self._settings.topics.usage_events, self._settings.topics.gpu_samples)
+    def look(self, topics: Sequence[str]) -> Mapping[str, LogId]:
+        """As `identify`, but notes nothing."""
+        known = self._known()
+        found = {topic: log_id for topic, (log_id, _) in self._present(topics).items()}
+        for topic, log_id in found.items():
+            followed = known.get(topic, ("", 0))[0]
+            if followed not in ("", str(log_id)):
+                raise self._changed(topic, followed, log_id)
+        return found
+
+    def _present(self, topics: Sequence[str]) -> dict[str, tuple[LogId, int]]:
+        kafka = admin(self._settings)
+        registered = registered_logs(self._settings)
+        found: dict[str, tuple[LogId, int]] = {}
+        for topic in topics:
+            identity = log_identity(self._settings, topic, kafka)
+            epoch = 0
+            if topic in (self._settings.topics.usage_events, self._settings.topics.gpu_samples):
+                known = registered.get(topic)
+                epoch = (known if known and known.identity == identity else log_epoch(self._settings, topic)).epoch
+            found[topic] = (LogId(topic, identity.cluster_id, identity.topic_id, epoch), identity.partitions)
+        return found
 
     def _known(self) -> dict[str, tuple[str, int]]:
         with store_errors("reading which logs this database follows"):
@@ -73,7 +92,7 @@ class LogRegistry:
         return LogChangedError(
             f"{topic} is not the log that database {database!r} follows: stored {followed}, found {found}. The topic was "
             "made anew or this is another cluster. Choose: point TOKENMILL_KAFKA at the former cluster; or use another "
-            "database (TOKENMILL_CLICKHOUSE); or start the sink with --accept-new-logs to store the new log beside the "
+            "database (TOKENMILL_CLICKHOUSE); or start the sink with --accept-new-log to store the new log beside the "
             "rows of the former one",
             topic=topic,
             followed=followed,

@@ -61,6 +61,10 @@ class RatedSink:
             built[RATED_LEDGER] = one_chunk({**_common(rated), **_differences(rated), **places})
         return built
 
+    def row_counts(self, item: ReadRecord[RatedUsage]) -> Mapping[Table, int]:
+        """Rows of one record. Its row in the state may be replaced by a later one at any time, so it is not counted."""
+        return {UNREADABLE: 1} if item.content is None else {RATED_LEDGER: 1}
+
 
 def _check(number: Decimal | None, step: Decimal) -> None:
     if number is not None and (number.quantize(step, context=EXACT) != number or abs(number) > _LARGEST):

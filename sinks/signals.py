@@ -53,3 +53,7 @@ class SignalSink:
                 }
             )
         return built
+
+    def row_counts(self, item: ReadRecord[PolicySignal]) -> Mapping[Table, int]:
+        """Rows of one record."""
+        return {UNREADABLE: 1} if item.content is None else {SIGNALS: 1}

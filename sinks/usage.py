@@ -35,3 +35,11 @@ class UsageSink:
             CONTROL_RECORDS: control_rows(items, log_id),
         }
         return {table: rows for table, rows in built.items() if rows is not None}
+
+    def row_counts(self, item: DecodedRecord) -> Mapping[Table, int]:
+        """Rows of one record per table."""
+        if item.control is not None:
+            return {CONTROL_RECORDS: 1}
+        if item.problem:
+            return {}
+        return {USAGE_RAW if item.kind == Kind.TOKEN_USAGE else GPU_USAGE_RAW: item.offered}

@@ -12,7 +12,7 @@ import pytest
 from infra.clickhouse import connect
 from infra.config import Settings, parse_clickhouse
 from infra.embedded.clickhouse.process import EmbeddedClickHouse
-from tests.sinks.migrate import migrate
+from infra.migrations import apply
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -31,7 +31,9 @@ def migrated(clickhouse: EmbeddedClickHouse) -> Settings:
     """Settings of one migrated database, made once: creating the tables takes a second."""
     url = clickhouse.environment(f"t{uuid.uuid4().hex[:10]}")["TOKENMILL_CLICKHOUSE"]
     settings = dataclasses.replace(Settings(), clickhouse=parse_clickhouse(url))
-    migrate(settings)
+    client = connect(settings.clickhouse, database="")
+    apply(client, settings.clickhouse.database)
+    client.close()
     return settings
 
 
@@ -46,7 +48,7 @@ def database(migrated: Settings) -> Iterator[Client]:
 
 def _empty(client: Client) -> None:
     filled = client.query(
-        "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0"
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0 AND name != 'schema_migrations'"
     ).result_rows
     for (name,) in filled:
         client.command(f"TRUNCATE TABLE {name} SYNC")

@@ -67,7 +67,10 @@ class SimulatedSink:
             for row in range(item.record.offset % 3 + 1)
         ]
         few = [(item.record.partition, item.record.offset, 0) for item in items if item.record.offset % 2 == 0]
-        return {MANY: pa.table({"place": pa.array([str(place) for place in many])}), FEW: _places(few)}
+        return {MANY: _places(many), FEW: _places(few)}
+
+    def row_counts(self, item: Item) -> Mapping[Table, int]:
+        return {MANY: item.rows, FEW: 1 - item.record.offset % 2}
 
 
 def _places(places: Sequence[tuple[int, int, int]]) -> pa.Table:

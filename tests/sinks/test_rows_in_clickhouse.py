@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schemas.arrow import EXCLUSION, GPU_USAGE, GPU_UTILIZATION, TOKEN_USAGE
+from schemas.kinds import Kind
 from sinks.columns import NULLABLE
 from sinks.dead_letters import DeadLetterSink
 from sinks.delivery import TopicSink, token
@@ -85,12 +86,12 @@ def test_batches_and_single_events_give_the_same_rows(database: Client) -> None:
         "kafka_offset, kafka_row, toUnixTimestamp64Milli(appended_at) FROM usage_raw ORDER BY kafka_offset, kafka_row",
     )
     place = ("cluster/topic", 3, 2)
-    batch = ("node-1", 7, 4)
+    batch, later = ("node-1", 7, 4), MONDAY_MS + 1
     assert found == [
         ("e-0", "tenant-0", 100, 90, 45, 5, {}, None, "default", 1, "", *batch, *place, 0, 0, MONDAY_MS),
         ("e-1", "tenant-1", 101, 91, 45, 5, {}, None, "default", 1, "", *batch, *place, 0, 1, MONDAY_MS),
         ("e-2", "tenant-2", 102, 92, 45, 5, {}, None, "default", 1, "", *batch, *place, 0, 2, MONDAY_MS),
-        ("single-0", "tenant-0", 100, 90, 45, 5, {"pages": "1.5"}, None, "default", 1, "", "", 0, 0, *place, 1, 0, MONDAY_MS + 1),
+        ("single-0", "tenant-0", 100, 90, 45, 5, {"pages": "1.5"}, None, "default", 1, "", "", 0, 0, *place, 1, 0, later),
     ]  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def test_what_a_bad_row_holds_is_stored_as_it_came(database: Client) -> None:
     )
     found = rows(
         database,
-        "SELECT id, tenant_id, input_tokens, input_uncached, toUnixTimestamp(ended_at) > 0 FROM usage_raw ORDER BY kafka_offset",
+        "SELECT id, tenant_id, input_tokens, input_uncached, toUnixTimestamp(ended_at) > 0 "
+        "FROM usage_raw ORDER BY kafka_offset",
     )
     assert found == [
         ("negative-0", "tenant-0", -4, -13, True),
@@ -211,13 +213,16 @@ def test_dead_letters_of_rows_and_of_whole_records(database: Client) -> None:
     found = rows(
         database,
         "SELECT code, reason, tenant_id, id, type, source_topic, source_partition, source_offset, source_row, "
-        "payload_bytes, length(payload_sha256) FROM dead_letters ORDER BY kafka_offset",
+        "length(payload_sha256) FROM dead_letters ORDER BY kafka_offset",
     )
-    length = found[0][9]
+    place = ("usage.events.v1", 0)
     assert found == [
-        ("invalid_input_tokens", "input_tokens is -4", "tenant-1", "e-1", "io.tokenmill.usage.token.v1", "usage.events.v1", 0, 9, 1, length, 0),
-        ("undecodable", "not JSON", "", "", "", "usage.events.v1", 0, 10, -1, 70_000, 64),
-    ]  # fmt: skip
+        ("invalid_input_tokens", "input_tokens is -4", "tenant-1", "e-1", Kind.TOKEN_USAGE.value, *place, 9, 1, 0),
+        ("undecodable", "not JSON", "", "", "", *place, 10, -1, 64),
+    ]
+    assert rows(database, "SELECT payload_bytes, length(payload) FROM dead_letters WHERE source_row < 0") == [
+        (70_000, 65_536)
+    ]
     [(payload,)] = rows(database, "SELECT payload FROM dead_letters WHERE source_row = 1")
     assert '"input_tokens":-4' in payload
     assert '"ended_at":"2026-01-01T00:00:02Z"' in payload

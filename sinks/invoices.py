@@ -1,0 +1,122 @@
+"""Invoices from the rated rows in ClickHouse, and the cards that their tiers are explained with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from infra.clickhouse import store_errors
+from infra.config import Settings
+from infra.logs import get_logger
+from rating.cards import RateCard, parse_card
+from rating.errors import InvoiceError, RatingError
+from rating.invoices import Invoice, build_invoice, by_currency
+from rating.rated import RatedLine
+from rating.windows import WindowSize
+from schemas.kinds import Kind
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceSummary:
+    """What there is to invoice: a tenant's billing period in one currency, with the exact sum of its amounts."""
+
+    tenant_id: str
+    period: str
+    currency: str
+    amount: Decimal
+    provisional: bool
+
+
+def list_invoices(client: Client, period: str | None = None) -> list[InvoiceSummary]:
+    """Every tenant, billing period and currency with rated amounts, in that order; of one period if it is given."""
+    with store_errors("listing invoices"):
+        rows = client.query(
+            "SELECT tenant_id, billing_period, currency, sum(ifNull(amount, 0)), max(provisional) FROM rated "
+            "WHERE currency != '' AND ({period:String} = '' OR billing_period = {period:String}) "
+            "GROUP BY tenant_id, billing_period, currency ORDER BY tenant_id, billing_period, currency",
+            parameters={"period": period or ""},
+        ).result_rows
+    return [InvoiceSummary(str(row[0]), str(row[1]), str(row[2]), row[3], bool(row[4])) for row in rows]
+
+
+def load_invoices(client: Client, tenant_id: str, period: str, cards: Iterable[RateCard]) -> list[Invoice]:
+    """The invoices of a tenant's billing period, one per currency; none where nothing is charged.
+
+    Raises InvoiceError when a card that priced a record is not among the cards.
+    """
+    found = by_currency(_rated_lines(client, tenant_id, period))
+    known = tuple(cards)
+    return [build_invoice(tenant_id, period, currency, records, known) for currency, records in found.items()]
+
+
+def load_invoice(
+    client: Client, tenant_id: str, period: str, cards: Iterable[RateCard], currency: str | None = None
+) -> Invoice:
+    """The one invoice of a tenant's billing period ("YYYY-MM"), in `currency` if there are several.
+
+    Raises InvoiceError when there is none, or several and no currency is given.
+    """
+    invoices = load_invoices(client, tenant_id, period, cards)
+    chosen = [invoice for invoice in invoices if currency in (None, invoice.currency)]
+    if len(chosen) == 1:
+        return chosen[0]
+    there_are = ", ".join(invoice.currency for invoice in invoices) or "none"
+    raise InvoiceError(
+        f"{tenant_id} has {'several invoices' if chosen else 'no invoice'} for {period}"
+        f"{f' in {currency}' if currency else ''}: currencies with amounts: {there_are}",
+        tenant_id=tenant_id,
+        period=period,
+    )
+
+
+def _rated_lines(client: Client, tenant_id: str, period: str) -> list[RatedLine]:
+    with store_errors("reading rated records"):
+        rows = client.query(
+            "SELECT tenant_id, sku, meter, kind, window_kind, window_start, window_end, billing_period, service_period, "
+            "quantity, unit, amount, currency, card_id, card_version, provisional, dimensions, seller_id FROM rated "
+            "WHERE tenant_id = {tenant:String} AND billing_period = {period:String} "
+            "ORDER BY service_period, sku, kind, window_kind, window_start",
+            parameters={"tenant": tenant_id, "period": period},
+            tz_mode="aware",
+        ).named_results()
+        return [_line(row) for row in rows]
+
+
+def _line(row: dict[str, Any]) -> RatedLine:
+    # ClickHouse has '' where the record has no value.
+    absent = {name: row[name] or None for name in ("currency", "card_id", "seller_id")}
+    return RatedLine(**{**row, **absent, "dimensions": dict(row["dimensions"])})
+
+
+def load_cards(client: Client, settings: Settings) -> Sequence[RateCard]:
+    """Every version of every card that was published, the first publication of each, oldest first.
+
+    A card that this deployment's workers had to refuse (it breaks the rules of cards) priced nothing and is left out.
+    """
+    with store_errors("reading published rate cards"):
+        rows = client.query(
+            "SELECT data FROM control WHERE kind = {kind:String} ORDER BY appended_at, id",
+            parameters={"kind": Kind.RATE_CARD.value},
+        ).result_rows
+    found: dict[tuple[str, int], RateCard] = {}
+    for (data,) in rows:
+        try:
+            card = parse_card(
+                orjson.loads(data).get("card"),
+                window=WindowSize(settings.window_minutes),
+                context_edges=settings.context_edges,
+            )
+        except RatingError as error:
+            log.warning("card_left_out", reason=str(error))
+            continue
+        found.setdefault((card.id, card.version), card)
+    return tuple(found.values())

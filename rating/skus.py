@@ -12,6 +12,7 @@ from rating.matching import matches, rank
 from rating.meters import LEAF_NAMES, leaves_of, meter
 from rating.models import PriceModel, Pricer
 from rating.patterns import is_pattern
+from rating.patterns import matches as pattern_matches
 from rating.usage import UsageKey
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Router:
         """The SKU that made a line with this id, meter and dimensions; None if the card has none."""
         for sku in self._candidates.get(leaves_of(meter_name)[0], ()):
             known = all(name in dimensions for name in sku.placeholders)
-            if sku.meter == meter_name and known and sku.id_for(dimensions) == sku_id:
+            if sku.meter == meter_name and known and sku.id_for(dimensions) == sku_id and _fits(sku, dimensions):
                 return sku
         return None
 
@@ -129,6 +130,12 @@ class Router:
         if line is None:
             line = self._lines[sku_id, sku.meter] = priced_line(self._card, sku, values)
         return line
+
+
+def _fits(sku: Sku, dimensions: Mapping[str, str]) -> bool:
+    """Whether a line with these dimensions can be of this SKU: several may share an id template, for different models."""
+    constraints = sku.match.constraints().items()
+    return all(pattern_matches(value, dimensions[name]) for name, value in constraints if name in dimensions)
 
 
 def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:

@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from schemas.decimals import format_decimal, parse_decimal
 from schemas.errors import DecodeError
-from schemas.fields import Instant, Name, Tenant, TextRule
+from schemas.fields import Instant, Name, Owner, TextRule
 from schemas.headers import CONTENT_TYPE, JSON, RecordHeaders
 from schemas.instants import format_instant
 from schemas.kinds import Kind
@@ -59,7 +59,8 @@ class RatedUsage(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
-    tenant_id: Tenant
+    tenant_id: Owner
+    """A tenant; `_pool` or `_idle` for GPU capacity that no tenant has, which is never charged."""
     sku: Annotated[str, TextRule(max_length=512)]
     """`unrated/<meter>` for usage without a price."""
     meter: Name

@@ -65,13 +65,15 @@ def logged(settings: Settings, topic: str | None = None) -> dict[int, list[tuple
 
 
 @pytest.fixture
-def settings(broker: Broker, make_settings: MakeSettings) -> Settings:
-    made = make_settings(broker)
+def settings(request: pytest.FixtureRequest, make_settings: MakeSettings) -> Settings:
+    where: Broker = request.getfixturevalue(getattr(request, "param", "broker"))
+    made = make_settings(where)
     apply(made)
     return made
 
 
 @pytest.mark.kafka
+@pytest.mark.parametrize("settings", ["broker", "tansu"], indirect=True)
 def test_every_row_arrives_once_in_order_in_its_tenants_partition(settings: Settings) -> None:
     batches = list(SMALL.batches())
     with Emitter(settings, "gateway/00", max_rows=100) as emitter:

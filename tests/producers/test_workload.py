@@ -233,6 +233,13 @@ def test_owners_of_gpus_shared_rented_by_the_hour_idle_and_split(samples: list[d
         (POOL, False), (IDLE, False), ("tenant-0001", False), ("tenant-0002", False),
         (IDLE, True), ("tenant-0001", True), ("tenant-0002", True),
     }  # fmt: skip
+    before: dict[object, object] = {}
+    for sample in samples:
+        key = (sample["gpu_uuid"], sample["mig_instance_id"])
+        had = before.get(key, IDLE)  # whose was it in the interval that this sample is about?
+        assert had != IDLE or sample["engine_active_ratio"] == 0
+        assert not str(had).startswith("tenant") or sample["engine_active_ratio"] > 0  # type: ignore[operator]
+        before[key] = sample["tenant_id"]
     rented: dict[object, list[datetime]] = {}
     for sample in samples:
         if str(sample["tenant_id"]).startswith("tenant") and sample["mig_instance_id"] is None:

@@ -89,8 +89,6 @@ def _walk(data: memoryview) -> StreamShape:
 def _field(data: memoryview, table: int, number: int) -> int:
     """Where a field of a flatbuffers table lies; 0 where it is absent."""
     vtable = table - _I32(data, table)[0]
-    if vtable < 0:
-        raise IndexError(vtable)
     slot = 4 + 2 * number
     if slot >= _U16(data, vtable)[0]:
         return 0

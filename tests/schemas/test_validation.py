@@ -151,40 +151,61 @@ def test_a_batch_is_judged_as_the_model_judges_its_rows(kind: str, data: st.Data
             assert "\n" not in reason
 
 
+EDGES: dict[type, list[Any]] = {
+    TextRule: [None, *ODD_TEXTS],
+    ChoiceRule: [None, *ODD_TEXTS],
+    CountRule: [
+        None,
+        -1,
+        0,
+        1,
+        99,
+        100,
+        999,
+        1000,
+        10**6,
+        10**6 + 1,
+        10**12,
+        10**12 + 1,
+        10**15,
+        10**15 + 1,
+        2**63 - 1,
+    ],
+    MeasureRule: [None, -0.1, 0.0, 0.001, 1.0, 1.0001, 86_400.0, 86_401.0, 1e6, 1e7, float("nan"), float("-inf")],
+    InstantRule: [None, -1, 0, END_OF_TIME_US - 1, END_OF_TIME_US, 2**63 - 1, -(2**63)],
+    QuantityRule: [None, *map(Decimal, ("-0.000001", "0", "1e12", "1000000000000.000001", "1e30"))],
+    FlagRule: [None, True, False],
+    UnitsRule: [
+        None,
+        [],
+        [("a", "1"), ("a", "1")],
+        [("a", None)],
+        *([("a", quantity)] for quantity in QUANTITIES),
+        *([(f"u{index}", "1") for index in range(count)] for count in (16, 17)),
+    ],
+}
+
+
+def edge_rows(kind: str) -> list[dict[str, Any]]:
+    return [
+        {**GOOD[kind], name: value} for name, rule in rules(EVENT_TYPES[kind]).items() for value in EDGES[type(rule)]
+    ]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_value_at_the_edge_of_every_rule_is_judged_as_by_the_model(kind: str) -> None:
-    texts: list[Any] = [None, *ODD_TEXTS]
-    edges: dict[type, list[Any]] = {
-        TextRule: texts,
-        ChoiceRule: texts,
-        CountRule: [
-            None,
-            -1,
-            0,
-            1,
-            99,
-            100,
-            999,
-            1000,
-            10**6,
-            10**6 + 1,
-            10**12,
-            10**12 + 1,
-            10**15,
-            10**15 + 1,
-            2**63 - 1,
-        ],
-        MeasureRule: [None, -0.1, 0.0, 0.001, 1.0, 1.0001, 86_400.0, 86_401.0, 1e6, 1e7, float("nan"), float("-inf")],
-        InstantRule: [None, -1, 0, END_OF_TIME_US - 1, END_OF_TIME_US, 2**63 - 1, -(2**63)],
-        QuantityRule: [None, *map(Decimal, ("-0.000001", "0", "1e12", "1000000000000.000001", "1e30"))],
-        FlagRule: [None, True, False],
-        UnitsRule: [None, [], [("a", "1"), ("a", "1")], [("a", None)], *([("a", quantity)] for quantity in QUANTITIES)],
-    }
-    rows = [
-        {**GOOD[kind], name: value} for name, rule in rules(EVENT_TYPES[kind]).items() for value in edges[type(rule)]
-    ]
+    rows = edge_rows(kind)
     verdict = validate(kind, raw_batch(kind, rows))
     assert [verdict.names[code] for code in verdict.codes] == [model_code(kind, row) for row in rows]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_bad_value_is_found_without_another_beside_it(kind: str) -> None:
+    rows = edge_rows(kind)
+    batch = raw_batch(kind, rows)
+    for index, row in enumerate(rows):
+        verdict = validate(kind, batch.slice(index, 1))
+        assert verdict.names[verdict.codes[0]] == model_code(kind, row), row
 
 
 def test_one_bad_row_of_a_thousand_leaves_the_others_good() -> None:

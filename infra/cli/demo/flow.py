@@ -53,7 +53,7 @@ class Screen(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """How long each part of the work took, in seconds."""
+    """What was fed in, and how long after the first event all of it was rated, and stored, in seconds."""
 
     fed: Fed
     rated_s: float
@@ -80,9 +80,7 @@ def trace_input(trace: Trace, card: Path) -> Input:
 def workload_input(workload: Workload, card: Path | None) -> Input:
     """The synthetic workload as input; without a card of its own, some tenants are charged in other currencies."""
     tenants = workload.tenant_ids
-    cards = {
-        tenant: card or EXAMPLES / _FOREIGN.get(number, _STANDARD.name) for number, tenant in enumerate(tenants)
-    }
+    cards = {tenant: card or EXAMPLES / _FOREIGN.get(number, _STANDARD.name) for number, tenant in enumerate(tenants)}
     return Input(
         lambda settings, advance: feed_workload(settings, workload, advance),
         None,
@@ -103,10 +101,13 @@ def run(stack: Stack, source: Input, screen: Screen) -> Timed:
         stack.start("sink")
     with _step(screen, "publishing rate cards, assigning accounts"):
         _accounts(settings, source)
+    _wait(stack, screen, "waiting for the worker", _rating(settings))
+    began = time.monotonic()
     fed = source.feed(settings, screen.step("sending events", source.events))
-    rated = _wait(stack, screen, "metering and rating", _rating(settings))
-    stored = _wait(stack, screen, "storing", _storing(settings))
-    return Timed(fed, rated, stored)
+    _wait(stack, screen, "metering and rating", _rating(settings))
+    rated_s = time.monotonic() - began
+    _wait(stack, screen, "storing", _storing(settings))
+    return Timed(fed, rated_s, time.monotonic() - began)
 
 
 def _accounts(settings: Settings, source: Input) -> None:
@@ -139,19 +140,17 @@ def _storing(settings: Settings) -> list[list[tuple[str, str]]]:
     return [[(group, topic) for topic in stored]]
 
 
-def _wait(stack: Stack, screen: Screen, what: str, rounds: list[list[tuple[str, str]]]) -> float:
-    began = time.monotonic()
+def _wait(stack: Stack, screen: Screen, what: str, rounds: list[list[tuple[str, str]]]) -> None:
+    advance = screen.step(what)
     for wanted in rounds:
         shown = 0
-        advance = screen.step(what)
 
-        def progress(behind: int, advance: Callable[[int], None] = advance) -> None:
+        def progress(behind: int) -> None:
             nonlocal shown
             advance(-behind - shown)
             shown = -behind
 
         wait_until_read(stack.settings, wanted, timeout_s=_READ_TIMEOUT_S, check=stack.check, progress=progress)
-    return time.monotonic() - began
 
 
 @contextmanager

@@ -57,9 +57,7 @@ def embedded_stack(settings: Settings) -> Iterator[Stack]:
         store = stack.enter_context(EmbeddedClickHouse(directory / STORE_DIRECTORY))
         broker = stack.enter_context(TansuBroker(directory / "kafka"))
         # No ticks: the demo's time is that of its events, which may be years ago.
-        embedded = replace(
-            settings, kafka=KafkaSettings(broker.bootstrap), clickhouse=store.settings(), tick_after_s=0
-        )
+        embedded = replace(settings, kafka=KafkaSettings(broker.bootstrap), clickhouse=store.settings(), tick_after_s=0)
         running = Stack(embedded, [])
         try:
             yield running

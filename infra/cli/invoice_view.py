@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from infra.cli.output import console
@@ -65,7 +66,8 @@ def _tier_json(tier: InvoiceTier) -> dict[str, object]:
 def show_invoice(invoice: Invoice) -> None:
     """Print an invoice as a table: a row per line, the tiers of a line below it where it has several."""
     state = "provisional" if invoice.provisional else "final amounts"
-    table = Table(title=f"Invoice of {invoice.tenant_id} for {invoice.period} ({state})", title_justify="left")
+    title = f"[bold]Invoice of {invoice.tenant_id} for {invoice.period}[/] ({state})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), title_style="")
     for name, justify in (("line", "left"), ("quantity", "right"), ("unit", "left"), ("amount", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for line in invoice.lines:

@@ -8,7 +8,16 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-console = Console(highlight=False)
+_WIDTH = 112
+"""Tables need this many columns; a narrower terminal wraps them, a pipe gets them whole."""
+
+
+def _console(*, stderr: bool = False) -> Console:
+    found = Console(stderr=stderr, highlight=False)
+    return found if found.width >= _WIDTH else Console(stderr=stderr, highlight=False, width=_WIDTH)
+
+
+console = _console()
 """Standard output."""
 progress_console = Console(stderr=True, highlight=False)
 """Progress and remarks, so that standard output can be piped."""

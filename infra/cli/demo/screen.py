@@ -6,6 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from types import TracebackType
 from typing import Self
 
+from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -83,8 +84,12 @@ def show(results: Results, shown_tenant: str | None) -> None:
     _next_steps(results)
 
 
+def _table(title: str) -> Table:
+    return Table(title=f"[bold]{title}[/]", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), title_style="")
+
+
 def _balance(results: Results) -> None:
-    table = Table(title="Balance: where every event that was read ended", title_justify="left")
+    table = _table("Balance: where every event that was read ended")
     table.add_column("source")
     for name in ("read", *OUTCOMES):
         table.add_column(name.replace("_", " "), justify="right")
@@ -99,7 +104,7 @@ def _balance(results: Results) -> None:
 
 
 def _usage(usage: list[ModelUsage]) -> None:
-    table = Table(title="Usage and money by tenant and model", title_justify="left")
+    table = _table("Usage and money by tenant and model")
     for name in ("tenant", "model"):
         table.add_column(name)
     for name in ("requests", "input", "of it cached", "output", "of it reasoning", "amount"):
@@ -119,7 +124,7 @@ def _usage(usage: list[ModelUsage]) -> None:
 def _gpus(results: Results) -> None:
     if not results.gpus:
         return
-    table = Table(title="GPU-hours and tokens by GPU type", title_justify="left")
+    table = _table("GPU-hours and tokens by GPU type")
     table.add_column("GPU type")
     for name in ("allocated h", "idle h", "busy h", "energy kWh", "tokens", "tokens per GPU-hour", "utilisation"):
         table.add_column(name, justify="right")
@@ -140,7 +145,7 @@ def _gpus(results: Results) -> None:
 
 def _comparison(results: Results) -> None:
     """Selling tokens beside renting the GPU: the reference case, then the same from what was measured."""
-    table = Table(title="One GPU for a year: sold as tokens, or rented by the hour", title_justify="left")
+    table = _table("One GPU for a year: sold as tokens, or rented by the hour")
     for name in (
         "case",
         "USD per million",

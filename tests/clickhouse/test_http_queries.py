@@ -236,3 +236,30 @@ def test_curl_works_as_with_a_server(store: EmbeddedClickHouse) -> None:
     assert curl(f"{store.url}/?query=SELECT+2") == "2\n"
     assert curl(store.url, "--data-binary", "@-", data=b"SELECT 3") == "3\n"
     assert curl("-u", "default:", "--compressed", f"{store.url}/?enable_http_compression=1", "-d", "SELECT 4") == "4\n"
+
+
+def test_nothing_of_a_request_becomes_a_header_of_the_answer(web: Http) -> None:
+    answer = web.ask("SELECT 1", query_id="a\r\nX-Injected: 1")
+    assert (answer.status, answer.code, "X-Injected" in answer.headers) == (400, 36, False)
+    assert web.ask("SELECT 1", default_format="TSV\r\nX-Injected: 1").code == 73
+    assert web.ask("SELECT 1", query_id="ünï").code == 36
+
+
+@pytest.mark.parametrize("path", ["/?query=SELECT+%FF", "/?param_x=%FF&query=SELECT+1", "/?user=%FF&query=SELECT+1"])
+def test_parameters_that_are_no_text_are_refused(web: Http, path: str) -> None:
+    plain = Http(web.host, web.port)
+    answer = plain.ask(path=path, method="GET")
+    assert (answer.status, answer.code) == (400, 36)
+    plain.close()
+
+
+@pytest.mark.parametrize("header", [{"Content-Length": "-1"}, {"Content-Length": "1x"}, {"Transfer-Encoding": "gzip"}])
+def test_a_body_without_a_clear_length_ends_the_connection(store: EmbeddedClickHouse, header: dict[str, str]) -> None:
+    connection = http.client.HTTPConnection(store.host, store.port)
+    connection.putrequest("POST", "/")
+    for name, value in header.items():
+        connection.putheader(name, value)
+    connection.endheaders(b"GET /?query=SELECT+1 HTTP/1.1\r\n\r\n")
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (400, b"Bad Request\n")
+    connection.close()

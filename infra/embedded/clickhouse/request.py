@@ -140,8 +140,8 @@ def read_request(method: str, values: Mapping[str, str], headers: Mapping[str, s
         if name not in _PROTOCOL and name not in _FRONT_SETTINGS and not name.startswith("param_")
     }
     return Request(
-        query=values.get("query", "").encode("utf-8", "surrogateescape"),
-        query_id=values.get("query_id") or str(uuid.uuid4()),
+        query=values.get("query", "").encode(),
+        query_id=_query_id(values),
         database=values.get("database") or headers.get("X-ClickHouse-Database", ""),
         default_format=values.get("default_format") or headers.get("X-ClickHouse-Format", ""),
         settings=settings,
@@ -153,6 +153,14 @@ def read_request(method: str, values: Mapping[str, str], headers: Mapping[str, s
         http_compression=_flag(values, "enable_http_compression"),
         wait_end=_flag(values, "wait_end_of_query") or _flag(values, "http_wait_end_of_query"),
     )
+
+
+def _query_id(values: Mapping[str, str]) -> str:
+    """The request's own id or a new one. It goes into a header of the answer, so only printable ASCII is taken."""
+    query_id = values.get("query_id") or str(uuid.uuid4())
+    if not (query_id.isascii() and query_id.isprintable()) or len(query_id) > 256:
+        raise ClickHouseError("BAD_ARGUMENTS", "Parameter 'query_id' must be at most 256 printable ASCII characters")
+    return query_id
 
 
 def _flag(values: Mapping[str, str], name: str) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
-from urllib.parse import parse_qsl, urlsplit
+from socketserver import TCPServer
+from urllib.parse import parse_qsl
 
 from infra.embedded.clickhouse import compression
 from infra.embedded.clickhouse.bodies import ChunkedBody, SizedBody
@@ -53,6 +54,11 @@ class ClickHouseServer(ThreadingHTTPServer):
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
+    def server_bind(self) -> None:
+        """Bind without asking a name server who this machine is."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news; anything else is written to the log with its traceback."""
         get_logger("clickhouse").warning("a connection ended in an error", client=str(client_address), exc_info=True)
@@ -87,6 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: ClickHouseServer
     timeout = _IDLE_SECONDS
     disable_nagle_algorithm = True
+    _begun = False
 
     def do_GET(self) -> None:
         self._answer()
@@ -110,31 +117,38 @@ class _Handler(BaseHTTPRequestHandler):
     def version_string(self) -> str:
         return f"ClickHouse/{self.server.version} (embedded)"
 
+    def end_headers(self) -> None:
+        """The end of the headers: from here on an error can't have a status of its own any more."""
+        super().end_headers()
+        self._begun = True
+
     def _answer(self) -> None:
-        url = urlsplit(self.path)
-        body = self._body()
+        self._begun = False
+        path, _, query = self.path.partition("?")
         with self.server.in_flight:
-            if self.server.stopping:
+            body = self._body()
+            if self.server.stopping or body is None:
                 self.close_connection = True
-                self._send_plain(HTTPStatus.SERVICE_UNAVAILABLE, b"The server is stopping.\n")
-            elif (
-                url.path == "/ping" or url.path == "/replicas_status" or (url.path == "/" and self._is_bare(url.query))
-            ):
+                status = HTTPStatus.BAD_REQUEST if body is None else HTTPStatus.SERVICE_UNAVAILABLE
+                self._send_plain(status, f"{status.phrase}\n".encode())
+                return
+            if path in ("/ping", "/replicas_status") or (path == "/" and self._is_bare(query)):
                 self._send_plain(HTTPStatus.OK, b"Ok.\n")
-            elif url.path != "/":
+            elif path != "/":
                 self._send_plain(HTTPStatus.NOT_FOUND, _HELP)
             else:
-                self._answer_query(url.query, body)
+                self._answer_query(query, body)
             self._drain(body)
 
     def _is_bare(self, query: str) -> bool:
         return self.command in ("GET", "HEAD") and not query and "X-ClickHouse-User" not in self.headers
 
-    def _body(self) -> SizedBody | ChunkedBody:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            return ChunkedBody(self.rfile)
+    def _body(self) -> SizedBody | ChunkedBody | None:
+        """The request's body; None when its length can't be understood."""
+        if (encoding := self.headers.get("Transfer-Encoding")) is not None:
+            return ChunkedBody(self.rfile) if encoding.strip().lower() == "chunked" else None
         length = self.headers.get("Content-Length", "0").strip()
-        return SizedBody(self.rfile, int(length) if length.isascii() and length.isdigit() else 0)
+        return SizedBody(self.rfile, int(length)) if length.isascii() and length.isdigit() else None
 
     def _drain(self, body: SizedBody | ChunkedBody) -> None:
         """Read what is left of the request, so that the connection can carry the next one."""
@@ -148,25 +162,31 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer_query(self, url_query: str, body: SizedBody | ChunkedBody) -> None:
         query_id = ""
         try:
-            values = dict(parse_qsl(url_query, keep_blank_values=True, errors="surrogateescape"))
-            values, chunks = form_values(values, self.headers.get("Content-Type", ""), body)
+            values = dict(parse_qsl(url_query, keep_blank_values=True, errors="strict"))
             user = self._authenticate(values)
-            request = read_request(self.command, values, self.headers)  # type: ignore[arg-type]
+            request, chunks = self._read(values, body)
             query_id = request.query_id
-            if chunks is None:
-                chunks = compression.decoded(body, self.headers.get("Content-Encoding", ""))
-            if request.decompress_native:
-                from infra.embedded.clickhouse import native_blocks  # compiles its checksum: only where it is needed
-
-                chunks = native_blocks.decompressed(chunks)
             with self.server.executor.run(request, user, Body(chunks)) as result:
                 self._send_result(request, result)
+        except UnicodeError:
+            self._send_error(ClickHouseError("BAD_ARGUMENTS", "The request's parameters are not UTF-8"), query_id)
         except ClickHouseError as error:
             self._send_error(error, query_id)
-        except (ConnectionError, TimeoutError):
-            raise
         except RuntimeError as error:
             self._send_error(from_engine(error), query_id)
+
+    def _read(self, values: dict[str, str], body: SizedBody | ChunkedBody) -> tuple[Request, Iterator[bytes]]:
+        """What is asked, and the body freed of its compression."""
+        encoding = self.headers.get("Content-Encoding", "")
+        values, chunks = form_values(values, self.headers.get("Content-Type", ""), encoding, body)
+        request = read_request(self.command, values, self.headers)  # type: ignore[arg-type]
+        if chunks is None:
+            chunks = compression.decoded(body, encoding)
+        if request.decompress_native:
+            from infra.embedded.clickhouse import native_blocks  # compiles its checksum: only where it is needed
+
+            chunks = native_blocks.decompressed(chunks)
+        return request, chunks
 
     def _authenticate(self, values: dict[str, str]) -> str:
         asked = credentials(values, self.headers)  # type: ignore[arg-type]
@@ -201,6 +221,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-ClickHouse-Timezone", "UTC")
 
     def _send_error(self, error: ClickHouseError, query_id: str) -> None:
+        if self._begun:
+            raise ConnectionAbortedError from error
         self.send_response(error.status)
         if error.status is HTTPStatus.UNAUTHORIZED:
             self.send_header("WWW-Authenticate", 'Basic realm="ClickHouse server HTTP API"')

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.arrow import DEFAULTS, MAX_ROWS, SCHEMAS, schema_for
-from schemas.columns import Cast, absent_columns, cast_for, with_default, without_hidden_nulls
+from schemas.columns import Cast, absent_columns, cast_for, with_default, with_tidy_dictionary
 from schemas.errors import DecodeError, SchemaError
 from schemas.events import EVENT_TYPES, Event, GpuUsage, GpuUtilization, TokenUsage
 from schemas.framing import inspect_stream
@@ -75,9 +75,14 @@ def _says_nothing(column: Any, default: object) -> bool:
     if nulls or default is None:
         return False
     if pa.types.is_int64(column.type):
-        return bool((integers(column) == default).all())
+        values = integers(column)
+        return bool(values[0] == default and (values == default).all())
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary if len(column.dictionary) == 1 else column.cast(pa.string())
+        if len(column.dictionary) == 1:
+            return bool(column.dictionary[0].as_py() == default)
+        column = column.cast(pa.string())
+    elif column[0].as_py() != default:
+        return False
     return bool(pc.all(pc.equal(column, pa.scalar(default, column.type))).as_py())
 
 
@@ -169,7 +174,7 @@ def _apply(plan: tuple[_Step, ...], batch: Any, kind: str) -> list[Any]:
         if step.cast is not None:
             column = step.cast(column)
         if step.dictionary:
-            column = without_hidden_nulls(column)
+            column = with_tidy_dictionary(column)
         if step.default is not None and column.null_count:
             column = with_default(column, step.default)
         columns[place] = column

@@ -75,9 +75,13 @@ def _plain_map(column: Any, target: Any) -> Any:
     return pa.MapArray.from_arrays(column.offsets, keys, items, type=target, mask=column.is_null())
 
 
-def without_hidden_nulls(column: Any) -> Any:
-    """A dictionary column whose nulls are in the indices only: a dictionary may hold a null of its own."""
-    if column.dictionary.null_count:
+def with_tidy_dictionary(column: Any) -> Any:
+    """A dictionary column whose nulls are in the indices only and whose dictionary has no more entries than it has rows.
+
+    A dictionary may hold a null of its own, and a hostile one a million entries that no row uses.
+    """
+    dictionary = column.dictionary
+    if dictionary.null_count or len(dictionary) > len(column):
         return _encode_text(column)
     return column
 

@@ -175,6 +175,15 @@ def test_a_null_inside_a_dictionary_is_a_null_of_the_row() -> None:
     assert validate(KIND, decoded).reason(1) == ("invalid_tenant_id", "tenant_id is missing")
 
 
+def test_a_dictionary_has_no_more_entries_than_rows() -> None:
+    many = pa.DictionaryArray.from_arrays(
+        pa.array([7, None], pa.int32()), pa.array([f"t{index}" for index in range(9)])
+    )
+    decoded = decode_batch(KIND, write_stream(pa.RecordBatch.from_pydict({"tenant_id": many})))
+    assert decoded.column("tenant_id").to_pylist() == ["t7", None]
+    assert decoded.column("tenant_id").dictionary.to_pylist() == ["t7"]
+
+
 @pytest.mark.parametrize(
     ("name", "column"),
     [

@@ -229,6 +229,28 @@ def test_late_usage_gives_back_what_a_minimum_charged_for_it() -> None:
     }
 
 
+def test_late_usage_gives_nothing_back_of_a_minimum_that_was_met() -> None:
+    known = catalog(card(TOKENS, minimum={"sku": "least", "amount": "50"}))
+    period = TenantPeriod("acme", PERIOD)
+    used(period, 60)
+    used(period, 30, booked="2026-02")
+    assert period_records(period.lines(known, closed=True)) == {
+        ("minimum", "least", PERIOD): (0, 0),
+        ("adjustment", "in", "2026-02"): (30, 30),
+    }
+
+
+def test_lines_may_be_late_in_different_billing_periods() -> None:
+    known = catalog(card(TOKENS, sku("r", "requests", per_unit("5"))))
+    period = TenantPeriod("acme", PERIOD)
+    used(period, 3, booked="2026-02")
+    period.add(key(), START, "2026-03", {"requests": Decimal(2)})
+    assert period_records(period.lines(known, closed=True)) == {
+        ("adjustment", "in", "2026-02"): (3, 3),
+        ("adjustment", "r", "2026-03"): (2, 10),
+    }
+
+
 def test_one_id_in_two_currencies_gives_two_adjustments_with_keys_of_their_own() -> None:
     euros = card(TOKENS, id="euros", currency="EUR")
     known = Catalog().with_card(card(TOKENS)).with_card(euros).with_assignment(Assignment(EVERYONE, "card", 0))

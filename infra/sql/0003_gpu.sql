@@ -20,10 +20,10 @@ CREATE TABLE IF NOT EXISTS gpu_usage_raw
     site LowCardinality(String),
     source LowCardinality(String),
     id String,
-    -- the meters that prices name
-    gpu_seconds Decimal(38, 6) MATERIALIZED allocated_gpu_seconds,
-    gpu_busy_seconds Decimal(38, 6) MATERIALIZED busy_gpu_seconds,
-    gpu_energy_joules Decimal(38, 6) MATERIALIZED energy_joules,
+    -- the meters that prices name, computed when read
+    gpu_seconds Decimal(38, 6) ALIAS allocated_gpu_seconds,
+    gpu_busy_seconds Decimal(38, 6) ALIAS busy_gpu_seconds,
+    gpu_energy_joules Decimal(38, 6) ALIAS energy_joules,
     batch_source LowCardinality(String),
     batch_epoch UInt64,
     batch_number UInt64,
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS gpu_usage_raw
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(appended_at)
 ORDER BY (tenant_id, gpu_type, start)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728;
 
 -- GPU samples as the agents sent them.
 -- ORDER BY type and GPU, then time: one GPU's course is one run of rows, and a type's GPUs lie together.
@@ -85,4 +85,4 @@ CREATE TABLE IF NOT EXISTS gpu_samples
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(appended_at)
 ORDER BY (gpu_type, gpu_uuid, time)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728;

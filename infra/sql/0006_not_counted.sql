@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS exclusions
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(appended_at)
 ORDER BY (outcome, tenant_id, source_partition, source_offset, source_row)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728;
 
 -- What could not be counted, for operators: one row per rejected row, or one per record that cannot be read at all.
 -- ORDER BY code and time: "which kind of trouble, since when".

@@ -46,7 +46,7 @@ def test_the_tiers_of_a_line_are_those_of_the_sku_that_priced_it() -> None:
 
     tiers = {line.sku: [(tier.quantity, tier.unit_price) for tier in line.tiers] for line in invoice.lines}
 
-    assert tiers["model-00/output"] == [(5, Decimal("0.80")), (5, Decimal("0.45"))]
-    assert tiers["model-01/output"] == [(10, Decimal("0.60"))]
+    assert tiers["model-00/output"] == [(Decimal(5), Decimal("0.80")), (Decimal(5), Decimal("0.45"))]
+    assert tiers["model-01/output"] == [(Decimal(10), Decimal("0.60"))]
     for line in invoice.lines:
         assert sum(tier.amount for tier in line.tiers) == line.exact_amount

@@ -61,3 +61,18 @@ class AnotherLog(WorkerError):
             expected=expected,
             found=found,
         )
+
+
+class DeliveryStalled(WorkerError):
+    """Faust delivers records of a partition, but not the one that comes next."""
+
+    def __init__(self, topic: str, partition: int, position: int, expected: int | None) -> None:
+        super().__init__(
+            f"{topic}[{partition}] was read to offset {position}, the next record is at {expected}, and only later ones are "
+            "delivered: the consumer group's offset was moved; set it back to where the state stands and restart",
+            code="delivery_stalled",
+            topic=topic,
+            partition=partition,
+            position=position,
+            expected=expected,
+        )

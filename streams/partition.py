@@ -1,20 +1,26 @@
 """Running one partition of a source topic: fence, restore, read, flush in transactions, acknowledge (DESIGN D3)."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Generic, Protocol
 
 from infra.config import Settings
-from infra.kafka import read_to_end
+from infra.kafka import log_identity
 from infra.logs import get_logger
 from infra.topics import RegisteredLog
+from streams.errors import AnotherLog, DeliveryStalled, LogTruncated
+from streams.log_reader import LogReader
 from streams.processor import Processor, SnapshotT, SourceRecord
-from streams.restore import restore
+from streams.restore import describe, restore
 from streams.transactions import PartitionTransactions
 
 log = get_logger(__name__)
+
+_STALE_LIMIT_S = 15.0
+"""Records that Faust still held from before a rebalance are through within moments."""
 
 
 class Acknowledgeable(Protocol):
@@ -45,61 +51,77 @@ class Stage(Generic[SnapshotT]):
     """Whether a quiet partition gets ticks, because periods close by its time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the partitions of a worker share: a client each would cost more than their work."""
+
+    settings: Settings
+    threads: Executor
+    """Runs what blocks."""
+    group: object
+    """See `transactions.group_metadata`."""
+    offsets: LogReader
+    """Asked for first offsets only, which is safe from several threads."""
+
+
 class PartitionRunner(Generic[SnapshotT]):
     """Owns one assigned partition, from the fencing of its last owner until it is revoked."""
 
-    def __init__(self, settings: Settings, stage: Stage[SnapshotT], partition: int, threads: Executor) -> None:
+    def __init__(self, shared: Shared, stage: Stage[SnapshotT], partition: int) -> None:
         """Nothing is touched before `start`."""
-        self._settings = settings
+        self._shared = shared
         self._stage = stage
         self.partition = partition
-        self._threads = threads
         self._processor = stage.processor(partition)
         self._transactions: PartitionTransactions | None = None
         self._flushing = asyncio.Lock()
         self._ready = asyncio.Event()
+        self._started = asyncio.Event()
         self._unacknowledged: list[Acknowledgeable] = []
         self._connected = False
         self._next_in_log: int | None = None
         self.position = -1
         self._flushed_position = -1
+        self._read_before_hole: int | None = None
+        self._stale_since: float | None = None
         self.closing = False
 
     async def start(self) -> None:
         """Fence the last owner, then take over its state. Raises a WorkerError when that can't be done exactly."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, self._take_over)
-        self._ready.set()
+        try:
+            if not self.closing:
+                await self._in_thread(self._take_over)
+                self._ready.set()
+        finally:
+            self._started.set()
 
     def _take_over(self) -> None:
-        self._transactions = PartitionTransactions(self._settings, self._stage.topic, self.partition)
-        self.position = restore(
-            self._settings, self._stage.log, self._stage.state_topic, self.partition, self._processor
-        )
-        self._flushed_position = self.position
-        upcoming = read_to_end(self._settings, self._stage.topic, self.partition, start=self.position + 1)
-        first = next(iter(upcoming), None)
-        self._next_in_log = first.offset() if first is not None else None
-        log.info(
-            "partition.restored",
-            topic=self._stage.topic,
-            partition=self.partition,
-            position=self.position,
-            next_in_log=self._next_in_log,
-        )
+        settings, stage = self._shared.settings, self._stage
+        self._transactions = PartitionTransactions(settings, stage.topic, self.partition, self._shared.group)
+        restored = restore(settings, stage.log, stage.state_topic, self.partition, self._processor)
+        self.position = self._flushed_position = restored.position
+        self._next_in_log = restored.next_in_log
+
+    async def _in_thread(self, call: Callable[..., None], *arguments: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._shared.threads, call, *arguments)
 
     async def take(self, deliveries: Sequence[Delivery]) -> None:
         """Read delivered records in order; what was read before is acknowledged and skipped, what is stale is dropped."""
-        await self._ready.wait()
-        if self.closing:
+        await self._started.wait()
+        if self._connected and any(delivery.record.offset <= self.position for delivery in deliveries):
+            await self._in_thread(self._check_identity)
+        if not self.ready:
             return
         fresh: list[SourceRecord] = []
         for delivery in deliveries:
-            if delivery.record.offset <= self.position:
+            offset = delivery.record.offset
+            if offset <= self.position:
                 delivery.event.ack()
-            elif self._follows(delivery.record.offset):
+            elif self._follows(offset):
+                if offset > self.position + 1 and self._read_before_hole is None:
+                    self._read_before_hole = self.position
                 fresh.append(delivery.record)
-                self.position = delivery.record.offset
+                self.position = offset
                 self._unacknowledged.append(delivery.event)
         if fresh:
             self._processor.apply(fresh)
@@ -114,7 +136,24 @@ class PartitionRunner(Generic[SnapshotT]):
         """
         if not self._connected:
             self._connected = self._next_in_log is None or offset == self._next_in_log
+            if not self._connected and self._stale_since is None:
+                self._stale_since = time.monotonic()
         return self._connected
+
+    def check_delivery(self) -> None:
+        """Raise DeliveryStalled when only records behind the next one have been delivered for long."""
+        if self._connected or self._stale_since is None or self.closing:
+            return
+        if time.monotonic() - self._stale_since > _STALE_LIMIT_S:
+            raise DeliveryStalled(self._stage.topic, self.partition, self.position, self._next_in_log)
+
+    def _check_identity(self) -> None:
+        """Records came again. Faust may do so after a rebalance; but a topic that was created anew begins again too."""
+        found = log_identity(self._shared.settings, self._stage.topic)
+        if found != self._stage.log.identity:
+            raise AnotherLog(
+                self._stage.topic, self.partition, describe(self._stage.log), f"{found}/{found.partitions}"
+            )
 
     @property
     def ready(self) -> bool:
@@ -134,23 +173,36 @@ class PartitionRunner(Generic[SnapshotT]):
             position, acknowledge = self.position, self._unacknowledged
             self._unacknowledged = []
             snapshot = self._processor.snapshot(position)
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._threads, self._commit, snapshot, position)
+            before_hole, self._read_before_hole = self._read_before_hole, None
+            await self._in_thread(self._commit, snapshot, position, before_hole)
             self._flushed_position = position
             for event in acknowledge:
                 event.ack()
 
-    def _commit(self, snapshot: SnapshotT, position: int) -> None:
+    def _commit(self, snapshot: SnapshotT, position: int, before_hole: int | None) -> None:
         if self._transactions is None:
             raise RuntimeError("a partition is flushed only after it was taken over")
+        if before_hole is not None:
+            self._check_hole(before_hole)
         self._transactions.commit(self._processor.outgoing(snapshot), position + 1)
+
+    def _check_hole(self, position: int) -> None:
+        """Offsets behind `position` were skipped: markers of transactions, unless the log no longer begins before them.
+
+        A consumer that falls behind the retention goes on at the first record that is left, without a word.
+        """
+        low = self._shared.offsets.first_offset(self._stage.topic, self.partition)
+        if low > position + 1:
+            raise LogTruncated(self._stage.topic, self.partition, position, low)
 
     async def stop(self) -> None:
         """Flush what was read and let the partition go."""
         self.closing = True
+        # A take-over under way has to end first: finished later, it would fence the next owner.
+        await self._started.wait()
         await self.flush()
         async with self._flushing:
             transactions, self._transactions = self._transactions, None
         if transactions is not None:
-            await asyncio.get_running_loop().run_in_executor(self._threads, transactions.close)
+            await self._in_thread(transactions.close)
         log.info("partition.released", topic=self._stage.topic, partition=self.partition, position=self.position)

@@ -4,6 +4,8 @@ import asyncio
 import signal
 from typing import Any
 
+import faust
+
 from infra.config import Settings
 from infra.logs import get_logger
 from infra.topics import log_epoch
@@ -41,15 +43,16 @@ async def _run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log.info("worker.starting", deployment=settings.deployment, kafka=settings.kafka.bootstrap)
-    await app.start()
-    flushing = asyncio.create_task(worker.flush_regularly())
-    crashed = asyncio.create_task(app.wait_until_stopped())
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({flushing, crashed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    flushing = asyncio.create_task(worker.flush_regularly())
+    running = asyncio.create_task(_run_faust(app))
+    await asyncio.wait({flushing, running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
-        worker.fail(app.crash_reason or RuntimeError("Faust stopped by itself"))
+        ended = flushing if flushing.done() else running
+        worker.fail(ended.exception() or app.crash_reason or RuntimeError("Faust stopped by itself"))
     log.info("worker.stopping")
     flushing.cancel()
+    running.cancel()
     await worker.drain()
     if ticker is not None:
         ticker.close()
@@ -60,3 +63,9 @@ async def _run(settings: Settings) -> int:
         log.warning("worker.faust_slow_to_stop", timeout_s=_STOP_TIMEOUT_S)
     log.info("worker.stopped")
     return 0
+
+
+async def _run_faust(app: faust.App) -> None:
+    """Start Faust and wait until it ends, which it does only when it crashes."""
+    await app.start()
+    await app.wait_until_stopped()

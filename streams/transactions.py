@@ -34,8 +34,8 @@ class PartitionTransactions:
     Calls block (they run in a worker thread) and only one may run at a time.
     """
 
-    def __init__(self, settings: Settings, topic: str, partition: int) -> None:
-        """Fence whoever owned the partition before, and end what it left open.
+    def __init__(self, settings: Settings, topic: str, partition: int, group: object) -> None:
+        """Fence whoever owned the partition before, and end what it left open. `group` is from `group_metadata`.
 
         Raises TransactionFailed when the broker does not answer.
         """
@@ -52,8 +52,7 @@ class PartitionTransactions:
             "queue.buffering.max.messages": 1_000_000,
         }
         self._producer = Producer(config)
-        # Never joins the group: the broker takes its metadata for the offsets while Faust's consumer is the member.
-        self._group = KafkaConsumer(client_config(settings) | {"group.id": group_id(settings)})
+        self._group = group
         try:
             self._producer.init_transactions(_CALL_TIMEOUT_S * 2)
         except KafkaException as error:
@@ -74,7 +73,7 @@ class PartitionTransactions:
             reach(Fault.WORKER_BEFORE_SEND_OFFSETS)
             step = "send_offsets_to_transaction"
             offset = TopicPartition(self._source.topic, self._source.partition, next_offset)
-            self._producer.send_offsets_to_transaction([offset], self._group.consumer_group_metadata(), _CALL_TIMEOUT_S)
+            self._producer.send_offsets_to_transaction([offset], self._group, _CALL_TIMEOUT_S)
             step = "flush"
             if self._producer.flush(_CALL_TIMEOUT_S):
                 raise TransactionFailed(self.transactional_id, step, "the broker did not take all records in time")
@@ -87,7 +86,6 @@ class PartitionTransactions:
 
     def close(self) -> None:
         """Let go of the connections; an open transaction is left to the next owner, which ends it."""
-        self._group.close()
         del self._producer
 
     def _produce(self, record: OutgoingRecord) -> None:
@@ -123,6 +121,18 @@ class PartitionTransactions:
 
 
 _FENCED = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FATAL})
+
+
+def group_metadata(settings: Settings) -> object:
+    """What `send_offsets_to_transaction` wants to know of the group.
+
+    It is that of a consumer which never joins: the broker takes it while Faust's consumer is the member.
+    """
+    consumer = KafkaConsumer(client_config(settings) | {"group.id": group_id(settings)})
+    try:
+        return consumer.consumer_group_metadata()
+    finally:
+        consumer.close()
 
 
 def group_id(settings: Settings) -> str:

@@ -8,7 +8,7 @@ leave the group's offsets alone.
 from typing import ClassVar
 
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, AppT
+from faust.types import TP, AppT, Message
 
 
 class _CommittedOnlyThread(driver.AIOKafkaConsumerThread):
@@ -34,6 +34,15 @@ class CommittedOnlyConsumer(driver.Consumer):
     async def force_commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:
         """Do nothing, as `commit`."""
         return False
+
+    def ack(self, message: Message) -> bool:
+        """Mark a record as done, and no more: Faust's list of what to commit would only grow."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return True
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Do nothing: the gaps, one for each marker of a transaction, are kept for commits too, and sorted each time."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Skip Faust's livelock warnings: they judge by its own commits, which are off."""

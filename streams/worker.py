@@ -14,8 +14,10 @@ from infra.config import Settings
 from infra.errors import TokenmillError
 from infra.logs import get_logger
 from streams.delivery import source_record
-from streams.partition import Delivery, PartitionRunner, Stage
+from streams.log_reader import LogReader
+from streams.partition import Delivery, PartitionRunner, Shared, Stage
 from streams.ticks import Ticker
+from streams.transactions import group_metadata
 
 log = get_logger(__name__)
 
@@ -36,7 +38,8 @@ class Worker:
         self._settings = settings
         self._stages: Mapping[str, Stage[Any]] = {stage.topic: stage for stage in stages}
         self._ticker = ticker
-        self._threads = ThreadPoolExecutor(min(_MAX_THREADS, 2 * settings.partitions + 2), "partition")
+        threads = ThreadPoolExecutor(min(_MAX_THREADS, 2 * settings.partitions + 2), "partition")
+        self._shared = Shared(settings, threads, group_metadata(settings), LogReader(settings))
         self._runners: dict[TP, PartitionRunner[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -46,7 +49,7 @@ class Worker:
         for tp in sorted(assigned):
             stage = self._stages.get(tp.topic)
             if stage is not None and tp not in self._runners and not self._draining:
-                runner = self._runners[tp] = PartitionRunner(self._settings, stage, tp.partition, self._threads)
+                runner = self._runners[tp] = PartitionRunner(self._shared, stage, tp.partition)
                 self._spawn(runner.start())
         log.info("worker.assigned", partitions=_by_topic(assigned))
 
@@ -84,6 +87,7 @@ class Worker:
         while True:
             await asyncio.sleep(self._settings.flush_interval_s)
             for tp, runner in list(self._runners.items()):
+                runner.check_delivery()
                 if runner.dirty and tp not in under_way:
                     under_way.add(tp)
                     self._spawn(flush(tp, runner))
@@ -96,6 +100,7 @@ class Worker:
         """Stop reading, commit what was read, let every partition go."""
         self._draining = True
         await self._release(set(self._runners))
+        self._shared.offsets.close()
 
     def fail(self, error: BaseException) -> None:
         """End the process now, without acknowledging anything."""

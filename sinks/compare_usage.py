@@ -96,7 +96,7 @@ def compare_usage(settings: Settings, client: Client, rated: Iterable[RatedUsage
     hours: _Sums[UsageCell] = _Sums()
     periods: _Sums[PeriodCell] = _Sums()
     for cell, quantity in raw.items():
-        period = window.period(cell.hour)
+        period = _period(window, cell.hour)
         meter = named(cell.tenant_id, period, cell.meter)
         periods.add(PeriodCell(cell.tenant_id, period, meter), quantity, 0)
         if (cell.tenant_id, period) not in late:
@@ -108,13 +108,21 @@ def compare_usage(settings: Settings, client: Client, rated: Iterable[RatedUsage
             hours.add(UsageCell(record.tenant_id, window.index_of(record.window_start), meter), record.quantity, 1)
     findings.count("usage_cells", len(hours) + len(periods))
     for cell, counted, rated_quantity in sorted(hours.differences()):
-        when = format_instant(window.start(cell.hour))
+        when = "no date" if _period(window, cell.hour) == "no date" else format_instant(window.start(cell.hour))
         findings.problem(
             "hours with other quantities", _line(cell.tenant_id, when, cell.meter, counted, rated_quantity)
         )
     for place, counted, rated_quantity in sorted(periods.differences()):
         text = _line(place.tenant_id, place.period, place.meter, counted, rated_quantity)
         findings.problem("periods with other quantities", text)
+
+
+def _period(window: WindowSize, hour: int) -> str:
+    """The period of an hour; rows whose time is no date at all should be in the dead letters, and are named if not."""
+    try:
+        return window.period(hour)
+    except (OverflowError, ValueError):
+        return "no date"
 
 
 class _Sums(Generic[Cell]):
@@ -160,9 +168,11 @@ def _raw_cells(settings: Settings, client: Client, window: WindowSize) -> Iterat
                 for meter, quantity in zip(meters, quantities, strict=True):
                     if quantity != _ZERO:
                         yield UsageCell(tenant_id, int(hour), meter), quantity
+        # OrNull: a quantity that is no number is for the dead letters; if it is not there, the sums differ and say so.
         sql = (
             f"SELECT tenant_id, intDiv(toUnixTimestamp64Micro(ended_at), {window.microseconds}) AS hour, unit.1 AS name, "
-            "sum(toDecimal128(unit.2, 9)) FROM usage_raw ARRAY JOIN CAST(units, 'Array(Tuple(String, String))') AS unit "
+            "sum(ifNull(toDecimal128OrNull(unit.2, 9), 0)) FROM usage_raw "
+            "ARRAY JOIN CAST(units, 'Array(Tuple(String, String))') AS unit "
             f"WHERE {counted_sql(Kind.TOKEN_USAGE)} GROUP BY tenant_id, hour, name"
         )
         for tenant_id, hour, name, quantity in client.query(sql, parameters={"topic": topic}).result_rows:

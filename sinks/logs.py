@@ -26,6 +26,7 @@ class LogRegistry:
 
     def __init__(self, settings: Settings, client: Client, *, accept_new: bool = False) -> None:
         self._settings, self._client, self._accept_new = settings, client, accept_new
+        self._followed: dict[str, LogId] = {}
 
     def identify(self, topics: Sequence[str]) -> Mapping[str, LogId]:
         """The log of each topic, noted as the one to follow if there was none or a new one is accepted.
@@ -40,8 +41,17 @@ class LogRegistry:
                 if followed and not self._accept_new:
                     raise self._changed(topic, followed, log_id)
                 self._follow(log_id, partitions, revision + 1)
-            found[topic] = log_id
+            found[topic] = self._followed[topic] = log_id
         return found
+
+    def confirm(self, topics: Sequence[str]) -> Mapping[str, LogId]:
+        """The logs that `identify` gave, after asking Kafka, and not ClickHouse, whether the topics still are those."""
+        kafka = admin(self._settings)
+        for topic in topics:
+            followed, present = self._followed[topic], log_identity(self._settings, topic, kafka)
+            if (present.cluster_id, present.topic_id) != (followed.cluster_id, followed.topic_id):
+                raise self._changed(topic, str(followed), LogId(topic, present.cluster_id, present.topic_id))
+        return {topic: self._followed[topic] for topic in topics}
 
     def look(self, topics: Sequence[str]) -> Mapping[str, LogId]:
         """As `identify`, but notes nothing."""

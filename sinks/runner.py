@@ -59,7 +59,7 @@ def run_sink(
         store.check()
         registry = LogRegistry(settings, client, accept_new=accept_new_logs)
         registry.identify(sorted(sinks))
-        kafka = KafkaLog(settings, sorted(sinks), registry.identify)
+        kafka = KafkaLog(settings, sorted(sinks), registry.confirm)
         delivery = Delivery(
             kafka, store, sinks, limits=Limits(rows=settings.sink_rows), interval_s=settings.sink_interval_s
         )

@@ -5,9 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from schemas.arrow import EXCLUSION, GPU_USAGE, GPU_UTILIZATION, TOKEN_USAGE
+from schemas.arrow import EXCLUSION, GPU_USAGE, GPU_UTILIZATION, TOKEN_USAGE, schema_for
+from schemas.batch import encode_batch
+from schemas.dead_letters import Coordinates, dead_letter_headers, encode_rejected_rows
+from schemas.headers import BatchHeaders
 from schemas.kinds import Kind
 from sinks.columns import NULLABLE
 from sinks.dead_letters import DeadLetterSink
@@ -114,6 +119,51 @@ def test_what_a_bad_row_holds_is_stored_as_it_came(database: Client) -> None:
         ("missing-0", "", 0, -10, False),
         ("whole-0", "tenant-0", 100, 90, True),
     ]
+
+
+@pytest.mark.parametrize("extreme", [-(2**63) + 1, 2**63 - 1, -1, 0])
+def test_extreme_values_of_a_hostile_batch_do_not_stop_the_sink(database: Client, extreme: int) -> None:
+    """Every column of every kind of batch at the ends of what its type holds."""
+    for kind, sink in (
+        (Kind.TOKEN_USAGE, UsageSink()),
+        (Kind.GPU_USAGE, UsageSink()),
+        (Kind.GPU_UTILIZATION, GpuSampleSink()),
+        (Kind.EXCLUSION, ExclusionSink()),
+    ):
+        columns = {field.name: extreme_column(field.type, extreme) for field in schema_for(kind)}
+        batch = pa.RecordBatch.from_pydict(columns, schema=schema_for(kind))
+        headers = BatchHeaders(kind, "x" * 512, 2**63 - 1, 2**63 - 1).encode()
+        store(database, sink, (encode_batch(batch), headers))
+        if kind != Kind.EXCLUSION:
+            letter = dead_letter_headers(Coordinates("t", 2**31 - 1, 2**63 - 1), ["invalid_x"] * 2, "bad", kind=kind)
+            rejected = encode_rejected_rows(kind, batch, np.array([0, 1]), ["invalid_x"] * 2, ["bad"] * 2)
+            store(database, DeadLetterSink(), (rejected, letter), first=len(kind))
+    for table, count in {
+        "usage_raw": 2,
+        "gpu_usage_raw": 2,
+        "gpu_samples": 2,
+        "exclusions": 2,
+        "dead_letters": 6,
+    }.items():
+        assert rows(database, f"SELECT count() FROM {table}") == [(count,)], table
+
+
+def extreme_column(kind: pa.DataType, extreme: int) -> pa.Array:
+    """Two values of a type: an extreme one and a null."""
+    if pa.types.is_dictionary(kind) or pa.types.is_string(kind):
+        text = "\U0010ffff" * 1000 if extreme > 0 else ""
+        return pa.array([text, None], pa.string()).cast(kind)
+    if pa.types.is_map(kind):
+        return pa.array([[("", "not a number")], None], kind)
+    if pa.types.is_boolean(kind):
+        return pa.array([extreme > 0, None], kind)
+    if pa.types.is_decimal(kind):
+        return pa.array([Decimal(extreme) * 10**12, None], kind)
+    if pa.types.is_floating(kind):
+        return pa.array([float("nan") if extreme == 0 else float(extreme) * 1e280, None], kind)
+    bits = 31 if pa.types.is_int32(kind) else 63
+    value = max(-(2**bits), min(2**bits - 1, extreme))
+    return pa.array([value, None], pa.int64()).cast(kind)
 
 
 def test_control_records_and_gpu_usage_go_to_their_own_tables(database: Client) -> None:

@@ -73,6 +73,13 @@ class TenantPeriod:
             scaled[name] = to_scaled(quantity, meter(name).decimals)
         self._add(key, hour, booked, scaled)
 
+    def add_scaled(self, key: UsageKey, hour: int, booked: str | None, quantities: Mapping[str, int]) -> None:
+        """As `add`, for whole numbers of each meter's smallest unit (tokens, microseconds, 10^-9 of a custom meter)."""
+        for name in quantities:
+            if name not in LEAF_INDEX and not is_custom(name):
+                raise MeterError(f"{name!r} is not a leaf meter or units.<name>", meter=name)
+        self._add(key, hour, booked, dict(quantities))
+
     def add_totals(self, key: UsageKey, hour: int, booked: str | None, totals: UsageTotals) -> None:
         """As `add`, for a difference of totals."""
         self._add(key, hour, booked, totals.scaled_leaves())

@@ -2,18 +2,27 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
-from streams.kernels import I32, U8
+from schemas.fields import TextRule
+from streams.kernels import I32, I64, U8
 
 OUTCOMES = ("rated", "unrated", "duplicate", "dead_letter", "quarantined", "rerouted")
 RATED, UNRATED, DUPLICATE, DEAD_LETTER, QUARANTINED, REROUTED = range(len(OUTCOMES))
 
+UNKNOWN = "unknown"
+"""Where rows are counted whose source is not known, or no source at all by the rules of events."""
+OTHERS = "others"
+"""Where the rows of further sources are counted when a partition has seen MAX_SOURCES."""
+MAX_SOURCES = 10_000
+_SOURCE = TextRule(max_length=512)
+
 
 @dataclass(slots=True)
 class SourceBalance:
-    """The rows of one source by outcome, and its dead letters and quarantined rows by code; totals since the beginning."""
+    """The rows of one source by outcome, and the unrated, refused and quarantined ones by code; since the beginning."""
 
     outcomes: list[int] = field(default_factory=lambda: [0] * len(OUTCOMES))
     codes: dict[str, int] = field(default_factory=dict)
@@ -33,7 +42,7 @@ class Balance:
 
     def count(self, source: str, outcome: int, rows: int = 1, codes: Mapping[str, int] | None = None) -> None:
         """Add rows of one source that ended in one outcome."""
-        balance = self._of(source)
+        balance = self._of(_known(source))
         balance.outcomes[outcome] += rows
         for code, number in (codes or {}).items():
             balance.codes[code] = balance.codes.get(code, 0) + number
@@ -52,6 +61,13 @@ class Balance:
             codes = self._of(self._name(sources, int(source_codes[row]))).codes
             codes[code] = codes.get(code, 0) + 1
 
+    def count_code(self, sources: list[str | None], source_codes: I32, rows: I64, code: str) -> None:
+        """Add the code of many rows at once: `rows` are their positions in `source_codes`."""
+        counts = np.bincount(source_codes[rows] + 1, minlength=len(sources) + 1)
+        for index in np.flatnonzero(counts).tolist():
+            codes = self._of(self._name(sources, index - 1)).codes
+            codes[code] = codes.get(code, 0) + int(counts[index])
+
     def take_changed(self) -> dict[str, SourceBalance]:
         """A copy of the sources that changed since the last call."""
         changed = {
@@ -67,9 +83,18 @@ class Balance:
         self._sources[source] = balance
 
     def _of(self, source: str) -> SourceBalance:
+        if source not in self._sources and len(self._sources) >= MAX_SOURCES:
+            source = OTHERS
         self._changed.add(source)
         return self._sources.setdefault(source, SourceBalance())
 
     @staticmethod
     def _name(sources: list[str | None], code: int) -> str:
-        return (sources[code] if code >= 0 else None) or "unknown"
+        return _known(sources[code] if code >= 0 else None)
+
+
+def _known(source: str | None) -> str:
+    return source if source is not None and len(source) <= _SOURCE.max_length and _accepted(source) else UNKNOWN
+
+
+_accepted = lru_cache(maxsize=4096)(_SOURCE.accepts)

@@ -47,6 +47,33 @@ def values_of(array: pa.DictionaryArray) -> list[str | None]:
     return values
 
 
+def filled_rows(column: pa.MapArray) -> I64:
+    """The rows of a map column that have entries."""
+    if column.null_count == len(column):
+        return np.empty(0, dtype=np.int64)
+    # A null may have entries under it all the same.
+    filled = (np.diff(column.offsets.to_numpy(zero_copy_only=True)) > 0) & column.is_valid().to_numpy(
+        zero_copy_only=False
+    )
+    return np.flatnonzero(filled).astype(np.int64)
+
+
+def with_small_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch without dictionaries that have more entries than there are rows: their size is the sender's choice."""
+    rows = batch.num_rows
+    columns = batch.columns
+    large = [at for at, column in enumerate(columns) if _is_dictionary(column) and len(column.dictionary) > rows]
+    if not large:
+        return batch
+    for at in large:
+        columns[at] = columns[at].dictionary.take(columns[at].indices).dictionary_encode()
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _is_dictionary(column: pa.Array) -> bool:
+    return isinstance(column, pa.DictionaryArray)
+
+
 def string_hashes(array: pa.StringArray) -> U64:
     """One 64-bit hash per string; a null has a hash of its own."""
     length = len(array)

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from streams.columns import NULL_HASH, codes, column_seed, dictionary_hashes, integers, string_hashes
+from streams.columns import NULL_HASH, codes, column_seed, dictionary_hashes, filled_rows, integers, string_hashes
 from streams.kernels import U64, add_coded_column, add_column, combine
 
 
@@ -62,10 +62,13 @@ def _nulled(column: pa.Array, values: U64) -> U64:
 def _map_hashes(column: pa.MapArray) -> U64:
     """Custom units are rare: a row without them costs nothing, one with them is hashed as sorted text."""
     out = np.full(len(column), NULL_HASH, dtype=np.uint64)
-    if column.null_count == len(column):
-        return out
-    lengths = np.diff(column.offsets.to_numpy(zero_copy_only=True))
-    for row in np.flatnonzero(lengths > 0).tolist():
-        text = pa.array(["\x1f".join(f"{name}\x1e{value}" for name, value in sorted(column[row].as_py()))])
-        out[row] = string_hashes(text)[0]
+    rows = filled_rows(column)
+    if len(rows):
+        entries = column.take(pa.array(rows)).to_pylist()
+        out[rows] = string_hashes(pa.array([_units_text(units) for units in entries], pa.string()))
     return out
+
+
+def _units_text(units: list[tuple[str, str | None]]) -> str:
+    # A quantity may be null where validation refuses the row; no valid name or quantity holds the separators.
+    return "\x1f".join(f"{name}\x1e{quantity}" for name, quantity in sorted((each, text or "") for each, text in units))

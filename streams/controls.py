@@ -6,12 +6,16 @@ import orjson
 
 from infra.config import Settings
 from rating.cards import RateCard, parse_card
-from rating.catalog import Assignment, Catalog
+from rating.catalog import EVERYONE, Assignment, Catalog
+from rating.errors import CardError, CardProblem, PeriodError
 from schemas.control import AccountAssigned, RateCardActivated
+from schemas.partitioning import partition_for
 from streams.outcomes import NEVER_US, TimeRules
 from streams.transactions import OutgoingRecord
 
 _CARD, _ASSIGNMENT = "card", "assignment"
+_LARGEST_CARD_BYTES = 512 * 1024
+"""A card has to fit a record of the state topic, which brokers limit to 1 MiB."""
 
 
 class Controls:
@@ -23,7 +27,9 @@ class Controls:
 
     KINDS = frozenset({_CARD, _ASSIGNMENT})
 
-    def __init__(self, settings: Settings, rules: TimeRules) -> None:
+    def __init__(self, settings: Settings, rules: TimeRules, partition: int) -> None:
+        """`partition`: the one that assigned tenants must belong to."""
+        self._partition = partition
         self._settings = settings
         self._rules = rules
         self.catalog = Catalog(window=rules.window)
@@ -39,7 +45,13 @@ class Controls:
             self._changed[orjson.dumps([_CARD, card.id, card.version])] = [record.card, not_before]
 
     def assign(self, record: AccountAssigned, watermark_us: int) -> None:
-        """A tenant gets a card for a time. Raises RatingError for times that can't work."""
+        """A tenant gets a card for a time. Raises RatingError for times that can't work and on the wrong partition."""
+        target = partition_for(record.tenant_id, self._settings.partitions)
+        if record.tenant_id != EVERYONE and target != self._partition:
+            raise PeriodError(
+                f"the assignment of {record.tenant_id} came to partition {self._partition}, the tenant's is {target}: "
+                "write it there, by `tokenmill account assign` or with the tenant as key and the murmur2 partitioner"
+            )
         not_before = self._first_open_hour(watermark_us)
         first = self._rules.window.index_of(record.effective_from)
         last = None if record.effective_to is None else self._rules.window.index_of(record.effective_to)
@@ -71,7 +83,14 @@ class Controls:
         return records
 
     def _parse(self, document: object) -> RateCard:
-        return parse_card(document, window=self._rules.window, context_edges=self._settings.context_edges)
+        size = len(orjson.dumps(document))
+        if size > _LARGEST_CARD_BYTES:
+            raise CardError([CardProblem((), f"the card has {size} bytes: at most {_LARGEST_CARD_BYTES} are allowed")])
+        try:
+            return parse_card(document, window=self._rules.window, context_edges=self._settings.context_edges)
+        except (ArithmeticError, LookupError, RecursionError, TypeError) as error:
+            # Whatever a document makes the parser raise is the document's fault and must not end the worker.
+            raise CardError([CardProblem((), f"the card can't be read: {type(error).__name__}: {error}")]) from error
 
     def _first_open_hour(self, watermark_us: int) -> int | None:
         if watermark_us == NEVER_US:

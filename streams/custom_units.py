@@ -6,26 +6,25 @@ import numpy as np
 import pyarrow as pa
 
 from rating.meters import CUSTOM_DECIMALS, CUSTOM_PREFIX
+from rating.money import to_scaled
 from schemas.kinds import Kind
+from streams.columns import filled_rows
 
 
-def custom_units(kind: str, batch: pa.RecordBatch) -> dict[int, dict[str, int]]:
-    """By row: meter name (`units.<name>`) to its quantity in billionths. Rows without custom meters are left out."""
+def custom_units(kind: str, batch: pa.RecordBatch, chosen: np.ndarray) -> dict[int, dict[str, int]]:
+    """By chosen row: meter name (`units.<name>`) to its quantity in billionths. Rows without custom meters are left out.
+
+    `chosen` is a mask over the rows; validation has accepted what it chooses.
+    """
     if kind != Kind.TOKEN_USAGE:
         return {}
     column = batch.column("units")
-    if column.null_count == len(column):
+    rows = filled_rows(column)
+    rows = rows[chosen[rows]]
+    if not len(rows):
         return {}
-    lengths = np.diff(column.offsets.to_numpy(zero_copy_only=True))
+    entries = column.take(pa.array(rows)).to_pylist()
     return {
-        row: {CUSTOM_PREFIX + name: _scaled(text) for name, text in column[row].as_py()}
-        for row in np.flatnonzero(lengths > 0).tolist()
+        row: {CUSTOM_PREFIX + name: to_scaled(Decimal(text), CUSTOM_DECIMALS) for name, text in units}
+        for row, units in zip(rows.tolist(), entries, strict=True)
     }
-
-
-def _scaled(text: str) -> int:
-    """A decimal text in billionths. Rows that validation refused are not used, so what can't be read counts as none."""
-    try:
-        return int(Decimal(text).scaleb(CUSTOM_DECIMALS))
-    except (ArithmeticError, ValueError):
-        return 0

@@ -8,28 +8,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from schemas import cloudevents
 from schemas.batch import decode_batch, rows_to_batch
-from schemas.control import ControlRecord, decode_control
+from schemas.control import CONTROL_TYPES, ControlRecord, control_from_event
 from schemas.errors import UNDECODABLE, DecodeError, SchemaError
 from schemas.events import Event
-from schemas.headers import (
-    ARROW_STREAM,
-    REJECTED_JSON,
-    TYPE,
-    BatchHeaders,
-    header_texts,
-    media_type,
-    parse_batch_headers,
-)
+from schemas.headers import ARROW_STREAM, REJECTED_JSON, BatchHeaders, header_texts, media_type, parse_batch_headers
 from schemas.kinds import Kind
+from schemas.source_rejects import decode_source_reject
+from streams.columns import with_small_dictionaries
 from streams.kernels import I32, I64
 from streams.processor import SourceRecord
 
-_CONTROL_PREFIX = "io.tokenmill.control."
+_GATHERED = 1_000
+"""Single events in one batch at most."""
+_LAST_LOG_TIME_US = 1 << 61
+"""Where a broker keeps the producers' own timestamps, they may be anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,38 +53,39 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A record of which nothing can be used: it counts as one event and becomes a dead letter whole."""
+    """A record of which nothing can be used: it becomes a dead letter whole, and counts as one event unless a control."""
 
     record: SourceRecord
     source: str
     code: str
     reason: str
+    control: bool = False
 
 
 Segment = Rows | Control | Unusable
 
 
-def segments(records: Iterable[SourceRecord], kinds: frozenset[str]) -> Iterator[Segment]:
-    """Decode records in order. `kinds`: the event types that belong on this topic; others are refused."""
+def segments(records: Iterable[SourceRecord], kinds: frozenset[str], *, control: bool = False) -> Iterator[Segment]:
+    """Decode records in order. `kinds`: the event types that belong on this topic, and control records if `control`."""
     singles: list[tuple[SourceRecord, Event]] = []
     for record in records:
-        decoded = _decode(record, kinds)
+        decoded = _decode(record, kinds, control)
         if isinstance(decoded, Event):
-            if singles and singles[-1][1].kind != decoded.kind:
-                yield _gather(singles)
+            if singles and (singles[-1][1].kind != decoded.kind or len(singles) == _GATHERED):
+                yield from _gather(singles)
                 singles = []
             singles.append((record, decoded))
             continue
         if singles:
-            yield _gather(singles)
+            yield from _gather(singles)
             singles = []
         yield decoded
     if singles:
-        yield _gather(singles)
+        yield from _gather(singles)
 
 
-def _decode(record: SourceRecord, kinds: frozenset[str]) -> Segment | Event:
-    source = ""
+def _decode(record: SourceRecord, kinds: frozenset[str], control: bool) -> Segment | Event:
+    source, kind = "", ""
     try:
         texts = header_texts(record.headers)
         content = media_type(texts)
@@ -98,15 +95,20 @@ def _decode(record: SourceRecord, kinds: frozenset[str]) -> Segment | Event:
             _expect(headers.type, kinds)
             return _whole(record, headers, decode_batch(headers.type, record.value))
         if content == REJECTED_JSON:
-            return _rejected_at_source(record)
-        if texts.get("ce_type", texts.get(TYPE, "")).startswith(_CONTROL_PREFIX):
-            return Control(record, decode_control(record.value, record.headers))
+            rejected = decode_source_reject(record.value)
+            reason = f"{rejected.file}, line {rejected.line}: {rejected.reason}"
+            return Unusable(record, f"trace/{rejected.file}", UNDECODABLE, reason)
         event = cloudevents.decode(record.value, record.headers)
-        source = event.source
-        _expect(event.type, kinds)
+        source, kind = event.source, event.type
+        if control and kind in CONTROL_TYPES:
+            return Control(record, control_from_event(event))
+        _expect(kind, kinds)
         return cloudevents.to_event(event)
     except SchemaError as error:
-        return Unusable(record, source, error.code, error.message)
+        return Unusable(record, source, error.code, error.message, control and kind in CONTROL_TYPES)
+    except RecursionError:
+        reason = "the JSON is nested too deeply"
+        return Unusable(record, source, UNDECODABLE, reason, control and kind in CONTROL_TYPES)
 
 
 def _expect(kind: str, kinds: frozenset[str]) -> None:
@@ -119,36 +121,38 @@ def _whole(record: SourceRecord, headers: BatchHeaders, batch: pa.RecordBatch) -
     rows = batch.num_rows
     return Rows(
         headers.type,
-        batch,
+        with_small_dictionaries(batch),
         np.full(rows, record.offset, dtype=np.int64),
         np.arange(rows, dtype=np.int32),
-        np.full(rows, record.log_time_us, dtype=np.int64),
+        np.full(rows, _log_time_us(record), dtype=np.int64),
         headers,
     )
 
 
-def _gather(singles: list[tuple[SourceRecord, Event]]) -> Rows:
+def _gather(singles: list[tuple[SourceRecord, Event]]) -> Iterator[Rows | Unusable]:
     kind = str(singles[0][1].kind)
-    return Rows(
+    try:
+        batch = rows_to_batch(kind, [event for _, event in singles])
+    except SchemaError as error:
+        if len(singles) == 1:
+            yield Unusable(singles[0][0], singles[0][1].source, error.code, error.message)
+            return
+        middle = len(singles) // 2
+        yield from _gather(singles[:middle])
+        yield from _gather(singles[middle:])
+        return
+    yield Rows(
         kind,
-        rows_to_batch(kind, [event for _, event in singles]),
+        batch,
         np.array([record.offset for record, _ in singles], dtype=np.int64),
         np.zeros(len(singles), dtype=np.int32),
-        np.array([record.log_time_us for record, _ in singles], dtype=np.int64),
+        np.array([_log_time_us(record) for record, _ in singles], dtype=np.int64),
         None,
     )
 
 
-def _rejected_at_source(record: SourceRecord) -> Unusable:
-    """A row that its producer could not read; the producer says which and why."""
-    try:
-        content = orjson.loads(record.value)
-        file, line, reason = str(content["file"]), int(content["line"]), str(content["reason"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return Unusable(
-            record, "", UNDECODABLE, "a record rejected at its source, but not as {file, line, reason, text}"
-        )
-    return Unusable(record, f"trace/{file}", UNDECODABLE, f"{file}, line {line}: {reason}")
+def _log_time_us(record: SourceRecord) -> int:
+    return min(max(record.log_time_us, 0), _LAST_LOG_TIME_US)
 
 
 USAGE_KINDS = frozenset({str(Kind.TOKEN_USAGE), str(Kind.GPU_USAGE)})

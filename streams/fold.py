@@ -11,8 +11,11 @@ from streams.kernels import I32, I64, U8, find_slots, fold
 MAX_ROWS = 1 << 20
 """A table takes at most this many rows before it is flushed; it bounds what is interned, and that sums fit 64 bits."""
 
-_TENANT_BITS, _PROFILE_BITS, _HOUR_BITS = 20, 20, 23
+_PROFILE_BITS, _HOUR_BITS = 20, 23
+"""The rest, 20 bits, is left for tenants; no more tenants or profiles are numbered than rows are taken."""
 _FIRST_SLOTS = 1 << 10
+_LARGE = 1 << 42
+"""Quantities from here on are summed one by one without bounds: MAX_ROWS smaller ones fit 64 bits."""
 
 Profile = tuple[str, str, str, str, str, str, int, str]
 """A usage key without its tenant, in the order of `UsageKey`."""
@@ -39,6 +42,9 @@ class Additions:
         self.rows = 0
         self._used = 0
         self._custom: dict[int, dict[str, int]] = {}
+        self._large: dict[int, dict[int, int]] = {}
+        self._tenant_names: list[str] = []
+        self._profile_list: list[Profile] = []
         self._allocate_slots(_FIRST_SLOTS)
         self._slot_keys: I64 = np.zeros(_FIRST_SLOTS, dtype=np.int64)
         self._sums: I64 = np.zeros((_FIRST_SLOTS, meters), dtype=np.int64)
@@ -46,11 +52,17 @@ class Additions:
 
     def tenant_code(self, tenant: str) -> int:
         """The number of a tenant within this table."""
-        return self._tenants.setdefault(tenant, len(self._tenants))
+        code = self._tenants.setdefault(tenant, len(self._tenants))
+        if code == len(self._tenant_names):
+            self._tenant_names.append(tenant)
+        return code
 
     def profile_code(self, profile: Profile) -> int:
         """The number of a profile within this table."""
-        return self._profiles.setdefault(profile, len(self._profiles))
+        code = self._profiles.setdefault(profile, len(self._profiles))
+        if code == len(self._profile_list):
+            self._profile_list.append(profile)
+        return code
 
     def slots(
         self, tenants: I64, profiles: I64, hours: I64, wanted: U8, unpriced_of: Callable[[UsageKey, int], int]
@@ -69,6 +81,8 @@ class Additions:
 
     def add(self, slots: I32, quantities: I64) -> None:
         """Add the rows' meters (meters x rows) to their slots."""
+        if quantities.size and int(quantities.max()) >= _LARGE:
+            quantities = self._add_large(slots, quantities)
         fold(slots, quantities, self._sums)
 
     def add_custom(self, slot: int, name: str, quantity: int) -> None:
@@ -78,7 +92,7 @@ class Additions:
 
     def key(self, slot: int) -> tuple[UsageKey, int]:
         """The usage key and hour of a slot."""
-        return self._unpacked(int(self._slot_keys[slot]), list(self._tenants), list(self._profiles))
+        return self._unpacked(int(self._slot_keys[slot]))
 
     def refresh_prices(self, unpriced_of: Callable[[UsageKey, int], int]) -> None:
         """Ask anew which meters have no price, after a card or an assignment changed."""
@@ -87,21 +101,29 @@ class Additions:
     def __iter__(self) -> Iterator[AddedUsage]:
         """The sums, one per usage key and hour."""
         sums = self._sums[: self._used].tolist()
+        for slot, large in self._large.items():
+            for meter, quantity in large.items():
+                sums[slot][meter] += quantity
         for slot, (key, hour) in enumerate(self._keys(0)):
             yield AddedUsage(key, hour, sums[slot], self._custom.get(slot, {}))
 
     def __len__(self) -> int:
         return self._used
 
-    def _keys(self, first: int) -> Iterator[tuple[UsageKey, int]]:
-        tenants, profiles = list(self._tenants), list(self._profiles)
-        for packed in self._slot_keys[first : self._used].tolist():
-            yield self._unpacked(packed, tenants, profiles)
+    def _add_large(self, slots: I32, quantities: I64) -> I64:
+        """Add the quantities that could overflow a sum; returns the others."""
+        for meter, row in np.argwhere((quantities >= _LARGE) & (slots >= 0)).tolist():
+            large = self._large.setdefault(int(slots[row]), {})
+            large[meter] = large.get(meter, 0) + int(quantities[meter, row])
+        return np.where(quantities < _LARGE, quantities, 0)
 
-    @staticmethod
-    def _unpacked(packed: int, tenants: list[str], profiles: list[Profile]) -> tuple[UsageKey, int]:
-        profile = profiles[(packed >> _HOUR_BITS) & ((1 << _PROFILE_BITS) - 1)]
-        tenant = tenants[packed >> (_PROFILE_BITS + _HOUR_BITS)]
+    def _keys(self, first: int) -> Iterator[tuple[UsageKey, int]]:
+        for packed in self._slot_keys[first : self._used].tolist():
+            yield self._unpacked(packed)
+
+    def _unpacked(self, packed: int) -> tuple[UsageKey, int]:
+        profile = self._profile_list[(packed >> _HOUR_BITS) & ((1 << _PROFILE_BITS) - 1)]
+        tenant = self._tenant_names[packed >> (_PROFILE_BITS + _HOUR_BITS)]
         return UsageKey(tenant, *profile), packed & ((1 << _HOUR_BITS) - 1)
 
     def _price_slots(self, first: int, unpriced_of: Callable[[UsageKey, int], int]) -> None:

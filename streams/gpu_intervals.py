@@ -2,17 +2,22 @@
 
 A sample's ratio is the mean over the interval that ends at it, so it holds back to the sample before. Time further back
 than three intervals is unobserved: it is reported, never billed. An interval belongs to the owner of the sample that
-begins it: a new owner starts at its first sample. Everything is integers: microseconds, millionths, millijoules.
+begins it: a new owner starts at its first sample. What else is said about the GPU is what the sample that ends it says.
+
+Everything is integers: microseconds, millionths, microjoules. Each interval is rounded by itself, so sums do not depend
+on how the samples were cut into batches.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from streams.kernels import I64
 
 MAX_GAP_INTERVALS = 3
+LONGEST_GAP_US = 7 * 86_400_000_000
+"""Of a longer silence only this much is reported: a clock that once was decades off must not make years of hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +31,20 @@ class LastSample:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """New samples of one GPU, strictly rising in time; `busy_ppm` in millionths, `energy_mj` -1 where absent."""
+    """New samples of one GPU, strictly rising in time.
+
+    `busy_ppm` in millionths, `energy_mj` -1 where absent. The counter is the board's: `slices` of its `board_slices` are
+    the GPU's own (1 of 1 for a whole GPU). `about` tells apart what samples say about the GPU.
+    """
 
     times_us: I64
     owners: list[str]
     busy_ppm: I64
     interval_us: I64
     energy_mj: I64
+    slices: I64
+    board_slices: I64
+    about: I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +52,12 @@ class OwnedTime:
     """One owner's time on the GPU within one window: [start_us, end_us), of which `allocated_us` was observed."""
 
     owner: str
+    about: int
     start_us: int
     end_us: int
     allocated_us: int
     busy_us: int
-    energy_mj: int
+    energy_uj: int
     unobserved_us: int
 
 
@@ -65,19 +78,30 @@ def integrate(last: LastSample | None, samples: Samples, window_us: int) -> tupl
             pieces[-1] = _joined(pieces[-1], piece)
         else:
             pieces.append(piece)
-    return [_scaled(piece) for piece in pieces], newest
+    return pieces, newest
 
 
 def _pieces(last: LastSample | None, samples: Samples, window_us: int) -> Iterator[OwnedTime]:
-    """One piece per interval and window, `busy_us` still multiplied by a million so that runs round once."""
+    """One piece per interval and window."""
     previous = last
-    columns = (samples.times_us, samples.busy_ppm, samples.interval_us, samples.energy_mj)
-    for (time_us, busy_ppm, interval_us, energy_mj), owner in zip(
+    columns = (
+        samples.times_us,
+        samples.busy_ppm,
+        samples.interval_us,
+        samples.energy_mj,
+        samples.slices,
+        samples.board_slices,
+        samples.about,
+    )
+    for (time_us, busy_ppm, interval_us, energy_mj, slices, board_slices, about), owner in zip(
         zip(*(column.tolist() for column in columns), strict=True), samples.owners, strict=True
     ):
         if previous is not None:
-            observed = min(time_us - previous.time_us, MAX_GAP_INTERVALS * interval_us)
-            yield from _split(previous, time_us, time_us - observed, busy_ppm, _energy(previous, energy_mj), window_us)
+            energy_uj = _energy(previous, energy_mj) * 1000 * slices // board_slices
+            start = max(previous.time_us, time_us - LONGEST_GAP_US)
+            observed = min(time_us - start, MAX_GAP_INTERVALS * interval_us)
+            interval = OwnedTime(previous.owner, about, start, time_us, observed, 0, energy_uj, 0)
+            yield from _split(interval, busy_ppm, window_us)
         previous = LastSample(time_us, owner, energy_mj)
 
 
@@ -89,47 +113,45 @@ def _energy(previous: LastSample, counter: int) -> int:
     return gained if gained >= 0 else counter
 
 
-def _split(
-    previous: LastSample, end_us: int, observed_from: int, busy_ppm: int, energy: int, window_us: int
-) -> Iterator[OwnedTime]:
-    """Cut (previous, end] at window boundaries; energy is shared by observed time, the last piece takes the rest."""
-    start = previous.time_us
-    observed_left, energy_left = end_us - observed_from, energy
-    while start < end_us:
-        stop = min(end_us, (start // window_us + 1) * window_us)
+def _split(interval: OwnedTime, busy_ppm: int, window_us: int) -> Iterator[OwnedTime]:
+    """Cut an interval, observed at its end, at window boundaries; the last piece takes what is left of the energy."""
+    start, end = interval.start_us, interval.end_us
+    observed_from = end - interval.allocated_us
+    observed_left, energy_left = interval.allocated_us, interval.energy_uj
+    while start < end:
+        stop = min(end, (start // window_us + 1) * window_us)
         observed = max(0, stop - max(start, observed_from))
-        share = energy_left * observed // observed_left if observed_left else 0
-        if stop == end_us:
-            share = energy_left
-        yield OwnedTime(previous.owner, start, stop, observed, observed * busy_ppm, share, stop - start - observed)
+        energy = energy_left * observed // observed_left if stop < end and observed_left else energy_left
+        yield replace(
+            interval,
+            start_us=start,
+            end_us=stop,
+            allocated_us=observed,
+            busy_us=(observed * busy_ppm + 500_000) // 1_000_000,
+            energy_uj=energy,
+            unobserved_us=stop - start - observed,
+        )
         observed_left -= observed
-        energy_left -= share
+        energy_left -= energy
         start = stop
 
 
 def _same_run(first: OwnedTime, second: OwnedTime, window_us: int) -> bool:
-    return first.owner == second.owner and first.start_us // window_us == second.start_us // window_us
+    return (first.owner, first.about, first.start_us // window_us) == (
+        second.owner,
+        second.about,
+        second.start_us // window_us,
+    )
 
 
 def _joined(first: OwnedTime, second: OwnedTime) -> OwnedTime:
     return OwnedTime(
         first.owner,
+        first.about,
         first.start_us,
         second.end_us,
         first.allocated_us + second.allocated_us,
         first.busy_us + second.busy_us,
-        first.energy_mj + second.energy_mj,
+        first.energy_uj + second.energy_uj,
         first.unobserved_us + second.unobserved_us,
-    )
-
-
-def _scaled(piece: OwnedTime) -> OwnedTime:
-    return OwnedTime(
-        piece.owner,
-        piece.start_us,
-        piece.end_us,
-        piece.allocated_us,
-        piece.busy_us // 1_000_000,
-        piece.energy_mj,
-        piece.unobserved_us,
     )

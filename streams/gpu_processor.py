@@ -1,6 +1,8 @@
 """One partition of GPU samples: what each GPU's owners used, derived as usage for the tenants' own partitions."""
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +19,14 @@ from schemas.headers import BatchHeaders, Numbering
 from schemas.kinds import Kind
 from schemas.partitioning import partition_for
 from schemas.validation import validate
-from streams.columns import codes, integers, values_of
+from streams.columns import codes, integers, mixed_codes, values_of
 from streams.decode import SAMPLE_KINDS, Rows, Unusable, segments
 from streams.gpu_intervals import LastSample, OwnedTime, Samples, integrate, newest_first_seen
 from streams.kernels import I64
 from streams.processor import SourceRecord
 from streams.rejects import Rejects
 from streams.restore import POSITION_KEY, describe
+from streams.sizes import encoded_parts
 from streams.transactions import OutgoingRecord
 
 IDLE = "_idle"
@@ -32,7 +35,11 @@ IDLE = "_idle"
 _SIGNALS = ("engine_active_ratio", "sm_active_ratio", "gpu_util_ratio")
 """Where a sample's busy ratio is taken from, best first: the engine's share works for MIG instances too."""
 _ATTRIBUTES = ("gpu_type", "node", "cluster", "region", "site")
-_FULL_GPU_SLICES = 7
+_PROFILE = "mig_profile"
+_MIG_PROFILE = re.compile(r"([1-7])g\.", re.ASCII)
+_LONGEST_NAME, _LONGEST_ID = 256, 512
+_MOST_ENERGY_UJ = 10**18
+"""The most that an event may carry; a counter that jumps about must not cost the GPU's time."""
 
 GpuKey = tuple[str, str]
 """GPU uuid and MIG instance id ("" for a whole GPU)."""
@@ -108,34 +115,36 @@ class GpuProcessor:
         return Rejects(self._settings, self._source, self._partition)
 
     def _meter(self, rows: Rows) -> None:
-        times = integers(rows.batch.column(EVENT_TIME_COLUMN[rows.kind]))
+        batch = rows.batch
+        times = integers(batch.column(EVENT_TIME_COLUMN[rows.kind]))
         usable = self._usable(rows, times)
-        groups = _by_gpu(rows, usable)
         derived: list[dict[str, object]] = []
-        ratios = _busy_ppm(rows.batch)
-        intervals = _interval_us(rows.batch)
-        energy = _energy_mj(rows.batch)
-        for key, chosen in groups:
+        ratios, intervals, energy = _busy_ppm(batch), _interval_us(batch), _energy_mj(batch)
+        said = _Said.of(batch, usable)
+        for key, chosen in _by_gpu(rows, usable):
             last = self._last.get(key)
             fresh = newest_first_seen(times[chosen], last.time_us if last else -(1 << 62))
             stale = np.setdiff1d(np.arange(len(chosen)), fresh, assume_unique=True)
             if len(stale):
                 self._rejects.add_excluded(rows, chosen[stale], Outcome.STALE_SAMPLE)
             chosen = chosen[fresh]
+            if not len(chosen):
+                continue
             samples = Samples(
                 times[chosen],
-                [owner or IDLE for owner in _names(rows.batch.column("tenant_id"), chosen)],
+                [owner or IDLE for owner in _names(batch.column("tenant_id"), chosen)],
                 ratios[chosen],
                 intervals[chosen],
                 energy[chosen],
+                *said.slices(key, chosen),
+                said.index[chosen],
             )
             owned, newest = integrate(last, samples, self._window_us)
-            if newest is not None and len(chosen):
+            if newest is not None:
                 self._last[key] = newest
                 self._changed.add(key)
-                about = _about(key, rows.batch, int(chosen[-1]))
-                derived.extend(self._usage(about, piece) for piece in owned)
-        self._publish(derived, int(rows.offsets[0]))
+            derived.extend(self._usage(said.about(key, piece.about), piece) for piece in owned)
+        self._publish(derived, int(rows.offsets[0]) if len(rows.offsets) else 0)
 
     def _usable(self, rows: Rows, times: I64) -> I64:
         verdict = validate(rows.kind, rows.batch)
@@ -148,8 +157,6 @@ class GpuProcessor:
         return np.flatnonzero((verdict.codes == 0) & ~future)
 
     def _usage(self, about: dict[str, object], piece: OwnedTime) -> dict[str, object]:
-        slices = about["slices"]
-        energy_mj = piece.energy_mj * slices // _FULL_GPU_SLICES if isinstance(slices, int) else piece.energy_mj
         return about | {
             "id": f"{about['instance']}@{piece.start_us}",
             "source": f"gpu-meter/{self._partition}",
@@ -158,7 +165,7 @@ class GpuProcessor:
             "end": piece.end_us,
             "allocated_gpu_seconds": piece.allocated_us,
             "busy_gpu_seconds": piece.busy_us,
-            "energy_joules": energy_mj * 1000,
+            "energy_joules": min(piece.energy_uj, _MOST_ENERGY_UJ),
             "unobserved_seconds": piece.unobserved_us,
         }
 
@@ -167,24 +174,64 @@ class GpuProcessor:
         for row in usage:
             target = partition_for(str(row["tenant_id"]), self._settings.partitions)
             by_partition.setdefault(target, []).append(row)
-        headers = BatchHeaders(
-            str(Kind.GPU_USAGE), f"gpu-meter/{self._partition}", self._source.epoch, offset, Numbering.OFFSET
-        ).encode()
+        topic, kind = self._settings.topics.usage_events, str(Kind.GPU_USAGE)
         for target, rows in sorted(by_partition.items()):
-            value = encode_batch(_gpu_usage_batch(rows))
-            self._derived.append(OutgoingRecord(self._settings.topics.usage_events, target, None, value, headers))
+            for part, value in enumerate(encoded_parts(_gpu_usage_batch(rows), encode_batch)):
+                # Each part is a source of its own: a number may come only once, or the second part would be a duplicate.
+                source = f"gpu-meter/{self._partition}/{part}" if part else f"gpu-meter/{self._partition}"
+                headers = BatchHeaders(kind, source, self._source.epoch, offset, Numbering.OFFSET).encode()
+                self._derived.append(OutgoingRecord(topic, target, None, value, headers))
 
 
-def _about(key: GpuKey, batch: pa.RecordBatch, row: int) -> dict[str, object]:
-    """What usage says about its GPU, as the newest sample has it. A MIG instance is a GPU type of its own."""
-    uuid, mig = key
-    about: dict[str, object] = {name: batch.column(name)[row].as_py() for name in _ATTRIBUTES}
-    profile = batch.column("mig_profile")[row].as_py()
-    about.update(gpu_uuid=uuid, mig_instance_id=mig or None, instance=f"{uuid}/{mig}" if mig else uuid, slices=None)
-    if mig:
-        about["slices"] = _slices(profile)
-        about["gpu_type"] = f"{about['gpu_type']}/{profile}" if profile else about["gpu_type"]
-    return about
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the samples of a batch say about their GPUs beside measurements: the distinct sets, and each row's index."""
+
+    distinct: list[dict[str, str | None]]
+    index: I64
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch, usable: I64) -> "_Said":
+        """Read off the usable rows; the others have index 0."""
+        names = (*_ATTRIBUTES, _PROFILE)
+        parts = [(codes(batch.column(name))[usable], values_of(batch.column(name))) for name in names]
+        mixed = mixed_codes([(column, len(values)) for column, values in parts])
+        _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+        distinct = [
+            {
+                name: values[column[row]] if column[row] >= 0 else None
+                for name, (column, values) in zip(names, parts, strict=True)
+            }
+            for row in first.tolist()
+        ]
+        index = np.zeros(batch.num_rows, dtype=np.int64)
+        index[usable] = inverse
+        return cls(distinct, index)
+
+    def slices(self, key: GpuKey, rows: I64) -> tuple[I64, I64]:
+        """For each row, how many of how many slices of its board the GPU is: its share of the board's energy."""
+        shares = [_slices(said) if key[1] else (1, 1) for said in self.distinct]
+        each = np.array(shares, dtype=np.int64)[self.index[rows]]
+        return each[:, 0], each[:, 1]
+
+    def about(self, key: GpuKey, index: int) -> dict[str, object]:
+        """What usage says about its GPU. A MIG instance is a GPU type of its own."""
+        uuid, mig = key
+        said = self.distinct[index]
+        about: dict[str, object] = {name: said[name] for name in _ATTRIBUTES}
+        instance = f"{uuid}/{mig}" if mig else uuid
+        about.update(gpu_uuid=uuid, mig_instance_id=mig or None, instance=_bounded(instance, _LONGEST_ID - 20))
+        if mig and said[_PROFILE]:
+            about["gpu_type"] = _bounded(f"{said['gpu_type']}/{said[_PROFILE]}", _LONGEST_NAME)
+        return about
+
+
+def _bounded(name: str, length: int) -> str:
+    """A name that is made of two may be longer than events allow; its end is then replaced by a hash of the whole."""
+    if len(name) <= length:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: length - len(digest) - 1]}#{digest}"
 
 
 def _by_gpu(rows: Rows, usable: I64) -> list[tuple[GpuKey, I64]]:
@@ -208,24 +255,32 @@ def _busy_ppm(batch: pa.RecordBatch) -> I64:
     for name in reversed(_SIGNALS):
         values = batch.column(name).to_numpy(zero_copy_only=False)
         ratio = np.where(np.isnan(values), ratio, values)
-    busy: I64 = np.rint(np.nan_to_num(ratio) * 1_000_000).astype(np.int64)
-    return busy
+    return _millionths(ratio, 1.0)
 
 
 def _interval_us(batch: pa.RecordBatch) -> I64:
-    seconds = batch.column("interval_s").to_numpy(zero_copy_only=False)
-    interval: I64 = np.rint(np.nan_to_num(seconds) * 1_000_000).astype(np.int64)
-    return interval
+    return _millionths(batch.column("interval_s").to_numpy(zero_copy_only=False), 86_400.0)
+
+
+def _millionths(values: np.ndarray, most: float) -> I64:
+    """Measurements as whole millionths; 0 for none, and for what validation refused."""
+    good = (values >= 0) & (values <= most)
+    scaled: I64 = np.rint(np.where(good, values, 0.0) * 1_000_000).astype(np.int64)
+    return scaled
 
 
 def _energy_mj(batch: pa.RecordBatch) -> I64:
     return integers(batch.column("energy_mj_counter").fill_null(-1))
 
 
-def _slices(profile: str | None) -> int:
-    """The compute slices of a MIG profile such as 2g.20gb: power is measured per board, and shared by slices."""
-    digits = (profile or "").partition("g.")[0]
-    return int(digits) if digits.isdigit() else _FULL_GPU_SLICES
+def _slices(said: Mapping[str, str | None]) -> tuple[int, int]:
+    """How many of how many compute slices a MIG profile such as 2g.20gb has: power is measured per board.
+
+    Boards have seven slices, the A30 four (NVIDIA's MIG user guide). A profile that says nothing gets the whole board.
+    """
+    board = 4 if "A30" in (said["gpu_type"] or "") else 7
+    found = _MIG_PROFILE.match(said[_PROFILE] or "")
+    return (min(int(found[1]), board), board) if found else (1, 1)
 
 
 def _gpu_usage_batch(rows: list[dict[str, object]]) -> pa.RecordBatch:

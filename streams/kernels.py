@@ -14,7 +14,7 @@ I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 
 NEW, SAME, CONFLICT, UNCHECKED = 0, 1, 2, 3
-"""What `remember` answers for a row: first seen, seen with the same content, seen with other content, too old to tell."""
+"""What `remember` answers for a row: first seen, seen with the same content, seen with other contents only, too old to tell."""
 
 _M = np.uint64(0xC6A4A7935BD1E995)
 _R = np.uint64(47)
@@ -96,71 +96,107 @@ def combine(first: U64, second: U64, out: U64) -> None:
 def remember(
     identities: U64,
     contents: U64,
-    hours: I32,
+    minutes: I32,
+    times: I64,
     wanted: U8,
-    oldest_hour: int,
+    first: int,
+    oldest_minute: int,
+    stop_us: int,
+    watermark_us: int,
+    free_places: int,
+    free_entries: int,
     table_identity: U64,
     table_content: U64,
-    table_hour: I32,
+    table_minute: I32,
     out: U8,
-) -> int:
-    """Look each wanted row up and remember it if it is new; answers how many places were taken.
+) -> tuple[int, int, int, int]:
+    """Look the wanted rows from `first` on up and remember the new ones; fills `out` with an answer per row.
 
-    The table is open addressing with linear probing over a power of two. Rows of an hour before `oldest_hour` can't be
-    checked any more: UNCHECKED, not remembered.
+    The table is open addressing with linear probing over a power of two. An entry is a pair of identity and content; the
+    first content of an identity lies at the identity's place, further ones (conflicts) at a place of the pair, and then the
+    identity's own entry lives as long as the newest of them. Rows before `oldest_minute` can't be checked: UNCHECKED, not
+    remembered; entries before it count as gone.
+
+    Stops early before a row for which `free_places` or `free_entries` are used up, and after a counted row (NEW or
+    UNCHECKED) whose time reaches `stop_us`. Answers the row to go on with, the places and the entries taken, and the
+    highest time of the counted rows (at least `watermark_us`).
     """
     mask = np.uint64(table_identity.shape[0] - 1)
     one = np.uint64(1)
-    taken = 0
-    for row in range(identities.shape[0]):
+    places = 0
+    entries = 0
+    for row in range(first, identities.shape[0]):
         if wanted[row] == 0:
             out[row] = NEW
             continue
-        if hours[row] < oldest_hour:
+        minute = minutes[row]
+        if minute < oldest_minute:
             out[row] = UNCHECKED
-            continue
-        identity = identities[row]
-        place = identity & mask
-        while True:
-            found = table_identity[place]
-            if found == _EMPTY:
-                table_identity[place] = identity
-                table_content[place] = contents[row]
-                table_hour[place] = hours[row]
-                out[row] = NEW
-                taken += 1
-                break
-            if found == identity:
-                out[row] = SAME if table_content[place] == contents[row] else CONFLICT
-                break
-            place = (place + one) & mask
-    return taken
+        else:
+            identity = identities[row]
+            content = contents[row]
+            place = identity & mask
+            while table_identity[place] != _EMPTY and table_identity[place] != identity:
+                place = (place + one) & mask
+            known = table_identity[place] == identity and table_minute[place] >= oldest_minute
+            if known and table_content[place] == content:
+                out[row] = SAME
+                continue
+            own = place
+            if known:
+                identity = mix(identity ^ mix(content + _M))
+                if identity == _EMPTY:
+                    identity = _M
+                place = identity & mask
+                while table_identity[place] != _EMPTY and table_identity[place] != identity:
+                    place = (place + one) & mask
+                if table_identity[place] == identity and table_minute[place] >= oldest_minute:
+                    out[row] = SAME
+                    continue
+            fresh = table_identity[place] == _EMPTY
+            if entries == free_entries or (fresh and places == free_places):
+                return row, places, entries, watermark_us
+            table_identity[place] = identity
+            table_content[place] = content
+            table_minute[place] = minute
+            entries += 1
+            if fresh:
+                places += 1
+            if known:
+                table_minute[own] = max(table_minute[own], minute)
+                out[row] = CONFLICT
+                continue
+            out[row] = NEW
+        watermark_us = max(watermark_us, times[row])
+        if watermark_us >= stop_us:
+            return row + 1, places, entries, watermark_us
+    return identities.shape[0], places, entries, watermark_us
 
 
 @njit(nogil=True, cache=True)
 def rehash(
     old_identity: U64,
     old_content: U64,
-    old_hour: I32,
-    oldest_hour: int,
+    old_minute: I32,
+    oldest_minute: int,
     new_identity: U64,
     new_content: U64,
-    new_hour: I32,
+    new_minute: I32,
 ) -> int:
-    """Move the entries of `oldest_hour` and later into an empty table; answers how many moved."""
+    """Move the entries of `oldest_minute` and later into an empty table; answers how many moved."""
     mask = np.uint64(new_identity.shape[0] - 1)
     one = np.uint64(1)
     moved = 0
     for index in range(old_identity.shape[0]):
         identity = old_identity[index]
-        if identity == _EMPTY or old_hour[index] < oldest_hour:
+        if identity == _EMPTY or old_minute[index] < oldest_minute:
             continue
         place = identity & mask
         while new_identity[place] != _EMPTY:
             place = (place + one) & mask
         new_identity[place] = identity
         new_content[place] = old_content[index]
-        new_hour[place] = old_hour[index]
+        new_minute[place] = old_minute[index]
         moved += 1
     return moved
 

@@ -1,6 +1,6 @@
 """Deciding row by row, in log order, where each row of a batch ends (DESIGN D6 to D8)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from infra.config import Settings
-from rating.windows import WindowSize, closing_time, period_of, unix_us
+from rating.windows import WindowSize, closing_time, next_period, period_of, period_start, unix_us
 from schemas.events import EVENT_TIME_COLUMN
 from schemas.instants import format_instant, from_microseconds
 from schemas.partitioning import partition_for
@@ -17,8 +17,8 @@ from streams.balance import DEAD_LETTER, DUPLICATE, QUARANTINED, RATED, REROUTED
 from streams.columns import codes, integers, values_of
 from streams.content import contents, identities
 from streams.decode import Rows
-from streams.duplicates import EventWindow
-from streams.kernels import CONFLICT, I32, I64, SAME, U8
+from streams.duplicates import MINUTE_US, NEVER_STOP_US, EventWindow, Sightings
+from streams.kernels import CONFLICT, I32, I64, NEW, SAME, U8
 
 NEVER_US = -(1 << 62)
 """The watermark of a partition that has accepted no event."""
@@ -64,12 +64,31 @@ class TimeRules:
         """The first window of the oldest period that is not closed at a watermark."""
         return self.window.first(period_of(from_microseconds(watermark_us) - self.grace))
 
-    def oldest_kept_hour(self, watermark_us: int) -> int:
-        """The first window whose state may still be there at a watermark."""
-        if watermark_us == NEVER_US:
-            return -(1 << 31)
+    def oldest_kept_period(self, watermark_us: int) -> str:
+        """The oldest period whose state may still be there at a watermark."""
         horizon = watermark_us - self.kept_us - self.grace // timedelta(microseconds=1)
-        return self.window.first(period_of(from_microseconds(max(horizon, 0))))
+        return period_of(from_microseconds(max(horizon, 0)))
+
+    def oldest_kept_minute(self, watermark_us: int) -> int:
+        """The first minute of `oldest_kept_period`."""
+        return unix_us(period_start(self.oldest_kept_period(watermark_us))) // MINUTE_US
+
+    def next_forget_us(self, watermark_us: int) -> int:
+        """The watermark at which the oldest kept period becomes another one."""
+        if watermark_us == NEVER_US:
+            return NEVER_US
+        return self.period_closes_us(self.oldest_kept_period(watermark_us)) + self.kept_us
+
+    def periods_begun(self, last_us: int, watermark_us: int) -> Iterator[str]:
+        """The periods that begin when the watermark moves; those between count as far back as state is kept."""
+        period = self.open_period(watermark_us)
+        if last_us != NEVER_US:
+            reached = self.oldest_kept_period(unix_us(period_start(period)))
+            between = max(next_period(self.open_period(last_us)), reached)
+            while between < period:
+                yield between
+                between = next_period(between)
+        yield period
 
 
 @lru_cache(maxsize=4096)
@@ -99,33 +118,81 @@ class Judge:
         self.rules = TimeRules.of(settings)
         self.watermark_us = NEVER_US
         self.window = EventWindow(max(settings.dedup_bytes // settings.partitions, 1 << 20))
+        self._begun: set[str] = set()
         self._partition = partition
         self._partitions = settings.partitions
-        self._partition_of: Callable[[str], int] = lru_cache(maxsize=65_536)(
-            lambda tenant: partition_for(tenant, settings.partitions)
-        )
 
-    def advance(self, time_us: int) -> None:
+    def restore(self, watermark_us: int, oldest_minute: int, evicted_minutes: int) -> None:
+        """Take over what an earlier owner knew; the event-id window itself is learnt again from the log."""
+        self.watermark_us = watermark_us
+        self.window.forget_before(oldest_minute)
+        self.window.evicted_minutes = evicted_minutes
+
+    def tick(self, time_us: int) -> None:
         """Move the watermark up to `time_us`, never back."""
-        self.watermark_us = max(self.watermark_us, time_us)
-        self.window.forget_before(self.rules.oldest_kept_hour(self.watermark_us))
+        if time_us > max(self.watermark_us, 0):
+            self._begun.update(self.rules.periods_begun(self.watermark_us, time_us))
+            self._advance(time_us)
+
+    def take_begun(self) -> frozenset[str]:
+        """The periods in which this partition's time has stood since the last call: fixed fees are owed for them."""
+        begun, self._begun = frozenset(self._begun), set()
+        return begun
 
     def judge(self, rows: Rows) -> Judged:
         """Judge each row of a batch in its order and move the watermark over the accepted ones."""
         times, judged, wanted = self._screen(rows)
-        answers = self._look_up(rows, judged.hours, wanted)
+        began_us = self.watermark_us
+        answers = self._look_up(rows, times, wanted)
         duplicate = (answers == SAME) & (wanted != 0)
         conflict = (answers == CONFLICT) & (wanted != 0)
         judged.outcomes[duplicate] = DUPLICATE
         self._refuse(judged, conflict, "conflict", lambda _: "this source sent another event with the same id before")
         accepted = (wanted != 0) & ~duplicate & ~conflict
-        self._place_in_time(rows, times, accepted, judged)
+        self._place_in_time(times, accepted, began_us, judged)
+        return judged
+
+    def judge_repeated(self, rows: Rows) -> Judged:
+        """Judge a batch whose number was read before: nothing in it counts, but what no one saw before is not dropped."""
+        times, judged, wanted = self._screen(rows)
+        answers = self._recall(rows, times, wanted)
+        judged.outcomes[:] = DUPLICATE
+        judged.reasons.clear()
+        judged.targets = None
+        unseen = ((answers == NEW) | (answers == CONFLICT)) & (wanted != 0)
+        self._refuse(
+            judged, unseen, "conflict", lambda _: "a batch with this number was read before, without this event"
+        )
         return judged
 
     def relearn(self, rows: Rows) -> None:
         """Remember the identities of rows that were read before."""
-        _, judged, wanted = self._screen(rows)
-        self._look_up(rows, judged.hours, wanted)
+        if rows.batch.num_rows:
+            times, _, wanted = self._screen(rows)
+            self._recall(rows, times, wanted)
+
+    def _advance(self, time_us: int) -> None:
+        if time_us > self.watermark_us:
+            self.watermark_us = time_us
+            self.window.forget_before(self.rules.oldest_kept_minute(time_us))
+
+    def _look_up(self, rows: Rows, times: I64, wanted: U8) -> U8:
+        """The window's answers; the watermark moves along, so that events are forgotten at exactly the right row."""
+        sightings = _sightings(rows, times, wanted)
+        answers = np.zeros(len(sightings), dtype=np.uint8)
+        row = 0
+        while row < len(sightings):
+            stop_us = self.rules.next_forget_us(self.watermark_us)
+            row, time_us = self.window.check(sightings, answers, row, self.watermark_us, stop_us)
+            self._advance(time_us)
+        return answers
+
+    def _recall(self, rows: Rows, times: I64, wanted: U8) -> U8:
+        """The window's answers for rows that do not move the watermark."""
+        sightings = _sightings(rows, times, wanted)
+        answers = np.zeros(len(sightings), dtype=np.uint8)
+        self.window.check(sightings, answers, 0, NEVER_US, NEVER_STOP_US)
+        return answers
 
     def _screen(self, rows: Rows) -> tuple[I64, Judged, U8]:
         """What a row's own content decides: invalid, on the wrong partition, out of time. Returns the wanted rows."""
@@ -154,7 +221,7 @@ class Judge:
     def _misrouted(self, rows: Rows, valid: np.ndarray, judged: Judged) -> np.ndarray:
         tenants = rows.batch.column("tenant_id")
         targets = np.array(
-            [self._partition_of(tenant) if tenant else self._partition for tenant in values_of(tenants)]
+            [partition_for(tenant, self._partitions) if tenant else self._partition for tenant in values_of(tenants)]
             + [self._partition],
             dtype=np.int32,
         )[codes(tenants)]
@@ -164,36 +231,43 @@ class Judge:
             judged.outcomes[misrouted] = REROUTED
         return misrouted
 
-    def _look_up(self, rows: Rows, hours: I64, wanted: U8) -> U8:
-        return self.window.check(
-            identities(rows.batch), contents(rows.batch), hours.astype(np.int32), wanted, int(rows.offsets[0])
-        )
-
-    def _place_in_time(self, rows: Rows, times: I64, accepted: np.ndarray, judged: Judged) -> None:
-        """Split accepted rows by whether their period was open when they came, and move the watermark."""
+    def _place_in_time(self, times: I64, accepted: np.ndarray, began_us: int, judged: Judged) -> None:
+        """Split accepted rows by whether their period was open when they came; `began_us` is the watermark before."""
         if not accepted.any():
             return
-        reached = np.maximum.accumulate(np.where(accepted, times, NEVER_US))
-        before = np.maximum(np.concatenate([[NEVER_US], reached[:-1]]), self.watermark_us)
+        reached = np.maximum.accumulate(np.where(accepted, np.maximum(times, began_us), began_us))
+        before = np.concatenate([[began_us], reached[:-1]])
         hours, index = np.unique(judged.hours[accepted], return_inverse=True)
         closes = np.zeros(len(times), dtype=np.int64)
         closes[accepted] = np.array([self.rules.closes_us(hour) for hour in hours.tolist()], dtype=np.int64)[index]
         too_late = accepted & (before >= closes + self.rules.kept_us)
         late = accepted & ~too_late & (before >= closes)
+        on_time = accepted & ~too_late & ~late
         self._refuse(
             judged,
             too_late,
             "too_late",
             lambda row: f"the period of {_instant(times, row)} closed and its state is gone",
         )
-        judged.booked[""] = (accepted & ~too_late & ~late).astype(np.uint8)
+        if on_time.any():
+            judged.booked[""] = on_time.astype(np.uint8)
+            self._note_begun(np.unique(judged.hours[on_time]) if (late | too_late).any() else hours, reached, began_us)
         if late.any():
             periods = [self.rules.open_period(int(us)) for us in before[late].tolist()]
             for period in sorted(set(periods)):
                 chosen = np.zeros(len(times), dtype=np.uint8)
                 chosen[np.flatnonzero(late)] = [each == period for each in periods]
                 judged.booked[period] = chosen
-        self.advance(int(reached[-1]))
+
+    def _note_begun(self, on_time_hours: I64, reached: I64, began_us: int) -> None:
+        """Note the periods of rows that came on time, and those that the watermark went through."""
+        window = self.rules.window
+        self._begun.update(window.period(hour) for hour in on_time_hours.tolist())
+        last_us = began_us
+        if reached[-1] // window.microseconds != began_us // window.microseconds:
+            for hour in np.unique(reached[reached != NEVER_US] // window.microseconds).tolist():
+                self._begun.update(self.rules.periods_begun(last_us, hour * window.microseconds))
+                last_us = hour * window.microseconds
 
     @staticmethod
     def _refuse(judged: Judged, chosen: np.ndarray, code: str, reason: Callable[[int], str]) -> None:
@@ -201,6 +275,12 @@ class Judge:
             judged.outcomes[chosen] = DEAD_LETTER
             for row in np.flatnonzero(chosen).tolist():
                 judged.reasons[row] = (code, reason(row))
+
+
+def _sightings(rows: Rows, times: I64, wanted: U8) -> Sightings:
+    minutes = (times // MINUTE_US).astype(np.int32)
+    first = int(rows.offsets[0])
+    return Sightings(identities(rows.batch), contents(rows.batch), minutes, times, wanted, first)
 
 
 def _instant(times: I64, row: int) -> str:

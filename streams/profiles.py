@@ -9,7 +9,7 @@ import pyarrow as pa
 from schemas.kinds import Kind
 from streams.columns import codes, integers, mixed_codes, values_of
 from streams.fold import Additions, Profile
-from streams.kernels import I64
+from streams.kernels import I32, I64, U8
 
 _TOKEN_FIELDS = ("operation", "response_model", "endpoint", "region", "service_tier", "gpu_type", "status")
 _GPU_FIELDS = ("region", "gpu_type")
@@ -25,10 +25,19 @@ class RowProfiles:
     distinct: list[Profile]
     index: I64
 
-    def codes(self, additions: Additions) -> I64:
-        """Each row's profile code in a table of additions."""
-        known = np.array([additions.profile_code(profile) for profile in self.distinct], dtype=np.int64)
+    def codes(self, additions: Additions, wanted: U8) -> I64:
+        """Each wanted row's profile code in a table of additions; only profiles of wanted rows enter the table."""
+        known = np.zeros(len(self.distinct), dtype=np.int64)
+        for place in used_codes(self.index, wanted, len(self.distinct)):
+            known[place] = additions.profile_code(self.distinct[place])
         return known[self.index]
+
+
+def used_codes(codes: I64 | I32, wanted: U8, distinct: int) -> list[int]:
+    """The codes from 0 up that some wanted row has."""
+    used = codes[wanted != 0]
+    found: list[int] = np.flatnonzero(np.bincount(used[used >= 0], minlength=distinct)).tolist()
+    return found
 
 
 def row_profiles(kind: str, batch: pa.RecordBatch, context_edges: Sequence[int]) -> RowProfiles:

@@ -1,30 +1,24 @@
-"""Totals as exact integers, and the same as decimals by meter name for the rating engine."""
+"""Totals as exact integers: their sums, their form in the state, and the same by meter name for the rating engine."""
 
-from decimal import Decimal
+from collections.abc import Iterable, Mapping
 
-from rating.meters import CUSTOM_DECIMALS, LEAF_METERS
-from rating.money import from_scaled
+from rating.meters import LEAF_NAMES
 
-
-def merged(
-    total: tuple[list[int], dict[str, int]] | None, added: tuple[list[int], dict[str, int]]
-) -> tuple[list[int], dict[str, int]]:
-    """The sum of two totals; neither is changed."""
-    meters, custom = added
-    if total is None:
-        return list(meters), dict(custom)
-    units = dict(total[1])
-    for name, quantity in custom.items():
-        units[name] = units.get(name, 0) + quantity
-    return [old + new for old, new in zip(total[0], meters, strict=True)], units
+_LARGEST_JSON = (1 << 63) - 1
 
 
-def named_quantities(meters: list[int], custom: dict[str, int]) -> dict[str, Decimal]:
-    """The meters other than zero as decimals in the meter's unit."""
-    quantities = {
-        meter.name: from_scaled(quantity, meter.decimals)
-        for meter, quantity in zip(LEAF_METERS, meters, strict=True)
-        if quantity
-    }
-    quantities.update((name, from_scaled(quantity, CUSTOM_DECIMALS)) for name, quantity in custom.items() if quantity)
+def added(total: list[int] | None, meters: list[int]) -> list[int]:
+    """The sum of two lists of leaf meters; neither is changed."""
+    return list(meters) if total is None else [old + new for old, new in zip(total, meters, strict=True)]
+
+
+def named(meters: Iterable[int], custom: Mapping[str, int]) -> dict[str, int]:
+    """The leaf meters other than zero by name, with the custom ones, each in its smallest unit."""
+    quantities = {name: quantity for name, quantity in zip(LEAF_NAMES, meters, strict=True) if quantity}
+    quantities.update((name, quantity) for name, quantity in custom.items() if quantity)
     return quantities
+
+
+def state_number(quantity: int) -> int | str:
+    """A sum as the state keeps it: JSON encoders end at 64 bits, sums do not. `int` reads both forms."""
+    return quantity if -_LARGEST_JSON <= quantity <= _LARGEST_JSON else str(quantity)

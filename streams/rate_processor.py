@@ -13,7 +13,7 @@ from rating.catalog import Catalog
 from rating.errors import RatingError
 from rating.skus import is_unpriced, unpriced_leaves
 from rating.usage import UsageKey
-from schemas.control import AccountAssigned, RateCardActivated, Tick
+from schemas.control import RateCardActivated, Tick
 from schemas.exclusions import Outcome
 from schemas.headers import Numbering
 from schemas.instants import to_microseconds
@@ -23,12 +23,12 @@ from streams.controls import Controls
 from streams.custom_units import custom_units
 from streams.decode import USAGE_KINDS, Control, Rows, Unusable, segments
 from streams.fold import MAX_ROWS, Additions
-from streams.kernels import U8, unrated_rows
+from streams.kernels import I64, U8, unrated_rows
 from streams.meters import METERS, leaf_quantities
 from streams.numbering import REPEATED, BatchNumbers, SourceNumbers
-from streams.outcomes import NEVER_US, Judge, Judged
+from streams.outcomes import Judge, Judged
 from streams.processor import SourceRecord
-from streams.profiles import row_profiles
+from streams.profiles import row_profiles, used_codes
 from streams.rated_state import RatedState
 from streams.rejects import Rejects
 from streams.restore import POSITION_KEY, describe
@@ -38,6 +38,8 @@ from streams.transactions import OutgoingRecord
 log = get_logger(__name__)
 
 _REMEMBERED_MASKS = 100_000
+NO_ACCOUNT = 1 << 62
+"""In a mask of meters without a price: the tenant has no account at all. No meter has this bit."""
 
 
 @dataclass(slots=True)
@@ -54,8 +56,10 @@ class RateSnapshot:
     balance: dict[str, SourceBalance]
     rejects: Rejects
     window_from: int | None
-    window_oldest_hour: int
-    evicted_hours: int
+    window_oldest_minute: int
+    evicted_minutes: int
+    begun: frozenset[str]
+    """The periods in which time has stood."""
 
 
 class RateProcessor:
@@ -67,14 +71,14 @@ class RateProcessor:
         self._source = source
         self._partition = partition
         self._judge = Judge(settings, partition)
-        self._controls = Controls(settings, self._judge.rules)
+        self._controls = Controls(settings, self._judge.rules, partition)
         self._numbers = BatchNumbers()
         self._balance = Balance()
         self._state = RatedState(settings, source, partition, self._judge.rules)
         self._signals = Signals(settings, source, partition)
         self._rejects = Rejects(settings, source, partition)
         self._additions: dict[str, Additions] = {}
-        self._masks: dict[tuple[UsageKey, int], int] = {}
+        self._masks: dict[tuple[UsageKey, bool, int], int] = {}
         self._masks_generation = -1
 
     @property
@@ -84,13 +88,17 @@ class RateProcessor:
 
     def restore(self, state: Iterable[tuple[bytes, bytes]], position: bytes | None) -> int | None:
         """Take over the committed state; the event-id window is learnt again from the log."""
+        gaps: list[tuple[str, int, SourceNumbers]] = []
         for key, value in state:
             kind, *key_parts = orjson.loads(key)
             _, *payload = orjson.loads(value)
             if kind == "source":
-                contiguous, highest, gaps = payload
-                restored = SourceNumbers(contiguous, highest, [(first, last) for first, last in gaps])
+                contiguous, highest, ranges, unknown_to, given_up = payload
+                restored = SourceNumbers(
+                    contiguous, highest, [(first, last) for first, last in ranges], unknown_to, given_up
+                )
                 self._numbers.restore(key_parts[0], key_parts[1], restored)
+                gaps.append((key_parts[0], key_parts[1], restored.copy()))
             elif kind == "balance":
                 self._balance.restore(key_parts[0], SourceBalance(*payload))
             elif kind in self._controls.KINDS:
@@ -99,23 +107,21 @@ class RateProcessor:
                 self._state.restore(kind, key_parts, payload)
         if position is None:
             return None
-        _, _, watermark_us, window_from, oldest_hour, evicted = orjson.loads(position)
-        if watermark_us != NEVER_US:
-            self._judge.advance(watermark_us)
-        self._judge.window.forget_before(oldest_hour)
-        self._judge.window.evicted_hours = evicted
-        self._state.restored(self._controls.catalog, watermark_us)
+        _, _, watermark_us, window_from, oldest_minute, evicted, begun = orjson.loads(position)
+        self._judge.restore(watermark_us, oldest_minute, evicted)
+        self._signals.restored(gaps, evicted)
+        self._state.restored(self._controls.catalog, watermark_us, begun)
         return None if window_from is None else int(window_from)
 
     def relearn(self, records: Sequence[SourceRecord]) -> None:
         """Remember the identities of events that were read before."""
-        for segment in segments(records, USAGE_KINDS):
+        for segment in segments(records, USAGE_KINDS, control=True):
             if isinstance(segment, Rows):
                 self._judge.relearn(segment)
 
     def apply(self, records: Sequence[SourceRecord]) -> None:
         """Read records in the order of the log."""
-        for segment in segments(records, USAGE_KINDS):
+        for segment in segments(records, USAGE_KINDS, control=True):
             if isinstance(segment, Rows):
                 self._read(segment)
             elif isinstance(segment, Control):
@@ -136,8 +142,9 @@ class RateProcessor:
             self._balance.take_changed(),
             self._rejects,
             window.first_offset,
-            window.oldest_hour,
-            window.evicted_hours,
+            window.oldest_minute,
+            window.evicted_minutes,
+            self._judge.take_begun(),
         )
         self._additions = {}
         self._rejects = Rejects(self._settings, self._source, self._partition)
@@ -147,7 +154,9 @@ class RateProcessor:
         """Rated records, signals, rejects, changed state, and last the position."""
         position = snapshot.position
         records = list(snapshot.rejects.outgoing())
-        records += self._state.advance(position, snapshot.watermark_us, snapshot.catalog, snapshot.additions)
+        records += self._state.advance(
+            position, snapshot.watermark_us, snapshot.catalog, snapshot.additions, snapshot.begun
+        )
         records += snapshot.controls
         records += self._source_state(snapshot)
         records += self._signals.outgoing(snapshot, self._state.take_unpriced())
@@ -157,8 +166,9 @@ class RateProcessor:
                 describe(self._source),
                 snapshot.watermark_us,
                 snapshot.window_from,
-                snapshot.window_oldest_hour,
-                snapshot.evicted_hours,
+                snapshot.window_oldest_minute,
+                snapshot.evicted_minutes,
+                self._state.begun,
             ]
         )
         records.append(OutgoingRecord(self._settings.topics.state, self._partition, POSITION_KEY, value))
@@ -167,27 +177,26 @@ class RateProcessor:
     def _source_state(self, snapshot: RateSnapshot) -> Iterable[OutgoingRecord]:
         topic = self._settings.topics.state
         for (source, epoch), numbers in snapshot.numbers.items():
-            value = orjson.dumps([snapshot.position, numbers.contiguous, numbers.highest, numbers.gaps])
+            known = [numbers.contiguous, numbers.highest, numbers.gaps, numbers.unknown_to, numbers.given_up]
+            value = orjson.dumps([snapshot.position, *known])
             yield OutgoingRecord(topic, self._partition, orjson.dumps(["source", source, epoch]), value)
         for source, balance in snapshot.balance.items():
             value = orjson.dumps([snapshot.position, balance.outcomes, balance.codes])
             yield OutgoingRecord(topic, self._partition, orjson.dumps(["balance", source]), value)
 
     def _read(self, rows: Rows) -> None:
+        # The number counts also of a batch without rows: or it would be missing.
+        repeated = self._is_repeated(rows)
         if rows.batch.num_rows == 0:
             return
-        if self._is_repeated(rows):
-            self._exclude_all(rows)
-            return
-        judged = self._judge.judge(rows)
-        self._fold(rows, judged)
+        judged = self._judge.judge_repeated(rows) if repeated else self._judge.judge(rows)
+        unpriced = self._fold(rows, judged)
         source = rows.batch.column("source")
-        self._balance.count_rows(
-            values_of(source),
-            codes(source),
-            judged.outcomes,
-            ((row, code) for row, (code, _) in judged.reasons.items()),
-        )
+        names, source_codes = values_of(source), codes(source)
+        reasons = ((row, code) for row, (code, _) in judged.reasons.items())
+        self._balance.count_rows(names, source_codes, judged.outcomes, reasons)
+        for code, positions in unpriced.items():
+            self._balance.count_code(names, source_codes, positions, code)
         self._reject(rows, judged)
 
     def _is_repeated(self, rows: Rows) -> bool:
@@ -197,54 +206,63 @@ class RateProcessor:
         contiguous = numbered.numbering == Numbering.SEQUENCE
         return self._numbers.accept(numbered.source, numbered.epoch, numbered.number, contiguous=contiguous) == REPEATED
 
-    def _exclude_all(self, rows: Rows) -> None:
-        every = np.arange(rows.batch.num_rows)
-        source = rows.batch.column("source")
-        outcomes = np.full(len(every), DUPLICATE, dtype=np.uint8)
-        self._balance.count_rows(values_of(source), codes(source), outcomes, ())
-        self._rejects.add_excluded(rows, every, Outcome.DUPLICATE)
-
-    def _fold(self, rows: Rows, judged: Judged) -> None:
-        """Add the accepted rows to their usage keys, and tell which of them use a meter without a price."""
+    def _fold(self, rows: Rows, judged: Judged) -> dict[str, I64]:
+        """Add the accepted rows to their usage keys; returns those that use a meter without a price, by code."""
+        unrated: dict[str, I64] = {}
         if not judged.booked:
-            return
+            return unrated
         quantities = leaf_quantities(rows.kind, rows.batch)
         profiles = row_profiles(rows.kind, rows.batch, self._settings.context_edges)
         tenants = rows.batch.column("tenant_id")
         names, tenant_codes = values_of(tenants), codes(tenants)
-        units = custom_units(rows.kind, rows.batch)
         for booked, wanted in judged.booked.items():
             table = self._additions.get(booked)
             if table is None:
                 table = self._additions[booked] = Additions(METERS)
-            by_code = np.array([table.tenant_code(name or "") for name in names] + [0], dtype=np.int64)
-            slots = table.slots(by_code[tenant_codes], profiles.codes(table), judged.hours, wanted, self._unpriced)
+            by_code = np.zeros(len(names) + 1, dtype=np.int64)
+            for code in used_codes(tenant_codes, wanted, len(names)):
+                by_code[code] = table.tenant_code(names[code] or "")
+            profile_codes = profiles.codes(table, wanted)
+            slots = table.slots(by_code[tenant_codes], profile_codes, judged.hours, wanted, self._unpriced)
             table.add(slots, quantities)
             unpriced = np.zeros(len(slots), dtype=np.uint8)
             unrated_rows(slots, quantities, table.unpriced, unpriced)
-            self._fold_units(units, table, slots, unpriced)
-            judged.outcomes[unpriced != 0] = UNRATED
+            self._fold_units(custom_units(rows.kind, rows.batch, wanted != 0), table, slots, unpriced)
+            if unpriced.any():
+                self._note_unrated(judged, table, slots, np.flatnonzero(unpriced), unrated)
+        return unrated
 
     def _fold_units(self, units: dict[int, dict[str, int]], table: Additions, slots: np.ndarray, unpriced: U8) -> None:
         for row, meters in units.items():
             slot = int(slots[row])
-            if slot < 0:
-                continue
             key, hour = table.key(slot)
             for name, quantity in meters.items():
                 table.add_custom(slot, name, quantity)
                 if quantity and is_unpriced(self._controls.catalog, key, hour, name):
                     unpriced[row] = 1
 
+    @staticmethod
+    def _note_unrated(
+        judged: Judged, table: Additions, slots: np.ndarray, positions: I64, unrated: dict[str, I64]
+    ) -> None:
+        judged.outcomes[positions] = UNRATED
+        without_account = (table.unpriced[slots[positions]] & NO_ACCOUNT) != 0
+        for code, chosen in (("no_account", without_account), ("no_price", ~without_account)):
+            if chosen.any():
+                known = unrated.get(code, np.empty(0, dtype=np.int64))
+                unrated[code] = np.concatenate([known, positions[chosen]])
+
     def _unpriced(self, key: UsageKey, hour: int) -> int:
         catalog = self._controls.catalog
         if catalog.generation != self._masks_generation or len(self._masks) > _REMEMBERED_MASKS:
             self._masks, self._masks_generation = {}, catalog.generation
         # One card prices all hours of its span alike, so the answer is remembered by card.
-        priced_by = (key, id(catalog.card_at(key.tenant_id, hour)))
+        account = catalog.assignment_at(key.tenant_id, hour)
+        priced_by = (key, account is None, id(catalog.card_at(key.tenant_id, hour)))
         mask = self._masks.get(priced_by)
         if mask is None:
-            mask = self._masks[priced_by] = unpriced_leaves(catalog, key, hour)
+            mask = unpriced_leaves(catalog, key, hour) | (NO_ACCOUNT if account is None else 0)
+            self._masks[priced_by] = mask
         return mask
 
     def _reject(self, rows: Rows, judged: Judged) -> None:
@@ -259,26 +277,25 @@ class RateProcessor:
             self._rejects.add_rows(rows, judged.reasons)
 
     def _refuse(self, unusable: Unusable) -> None:
-        self._balance.count(unusable.source or "unknown", DEAD_LETTER, 1, {unusable.code: 1})
+        if not unusable.control:
+            self._balance.count(unusable.source, DEAD_LETTER, 1, {unusable.code: 1})
         self._rejects.add_unusable(unusable)
 
     def _control(self, control: Control) -> None:
         record = control.record
+        if isinstance(record, Tick):
+            # No further ahead of the log than an event may be.
+            limit_us = control.source.log_time_us + self._judge.rules.future_us
+            self._judge.tick(min(to_microseconds(record.time), limit_us))
+            return
         try:
             if isinstance(record, RateCardActivated):
                 self._controls.activate(record, self._judge.watermark_us)
-            elif isinstance(record, AccountAssigned):
+            else:
                 self._controls.assign(record, self._judge.watermark_us)
-            elif isinstance(record, Tick):
-                self._tick(control, to_microseconds(record.time))
-                return
         except RatingError as error:
             log.error("control.refused", partition=self._partition, offset=control.source.offset, reason=str(error))
-            self._rejects.add_unusable(Unusable(control.source, "control", "invalid_control", str(error)))
+            self._refuse(Unusable(control.source, "", "invalid_control", str(error), control=True))
             return
         for table in self._additions.values():
             table.refresh_prices(self._unpriced)
-
-    def _tick(self, control: Control, time_us: int) -> None:
-        """A tick moves time, but no further ahead of the log than an event may be."""
-        self._judge.advance(min(time_us, control.source.log_time_us + self._judge.rules.future_us))

@@ -4,7 +4,7 @@ Lives in the flush: sums read since the last one are merged, the periods they to
 differently than last emitted is published as absolute totals with the revision of the flush.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
 
@@ -16,13 +16,16 @@ from rating.rated import RatedLine
 from rating.usage import UsageKey
 from schemas.decimals import format_decimal
 from schemas.instants import format_instant
+from schemas.partitioning import partition_for
 from schemas.rated import encode_rated, rated_headers, record_key
 from streams.fold import Additions
+from streams.meters import METERS
 from streams.outcomes import NEVER_US, TimeRules
-from streams.quantities import merged, named_quantities
+from streams.quantities import added, named, state_number
 from streams.transactions import OutgoingRecord
+from streams.unpriced import UnpricedTotals, UnpricedUsage
 
-_USAGE, _EMITTED = "usage", "emitted"
+_USAGE, _UNITS, _EMITTED = "usage", "units", "emitted"
 _REVISION_BITS = 40
 
 PeriodKey = tuple[str, str]
@@ -47,36 +50,60 @@ class RatedState:
         self._totals: dict[PeriodKey, dict[Cell, Total]] = {}
         self._emitted: dict[PeriodKey, dict[bytes, Emitted]] = {}
         self._periods: dict[PeriodKey, TenantPeriod] = {}
+        self._begun: set[str] = set()
         self._generation = -1
         self._watermark_us = NEVER_US
-        self._unpriced: list[RatedLine] = []
+        self._unpriced = UnpricedTotals()
+
+    @property
+    def begun(self) -> list[str]:
+        """The kept periods in which the partition's time has stood, for the position record."""
+        return sorted(self._begun)
 
     def restore(self, kind: str, key: list[object], payload: list[object]) -> None:
         """Put back one state entry, as `advance` wrote it."""
-        if kind == _USAGE:
-            *key_parts, hour, booked = key
-            meters, custom = payload
-            usage_key = UsageKey(*key_parts)  # type: ignore[arg-type]
-            self._merge(usage_key, int(hour), str(booked), list(meters), dict(custom))  # type: ignore[call-overload]
-        elif kind == _EMITTED:
+        if kind == _EMITTED:
             tenant, period, text = key
-            self._emitted.setdefault((str(tenant), str(period)), {})[str(text).encode()] = tuple(payload)  # type: ignore[assignment]
+            emitted: Emitted = tuple(payload)  # type: ignore[assignment]
+            self._emitted.setdefault((str(tenant), str(period)), {})[str(text).encode()] = emitted
+            self._unpriced.note(str(text).encode(), emitted[1])
+            return
+        if kind == _UNITS:
+            *key_parts, hour, booked, name = key
+            meters, custom = [0] * METERS, {str(name): int(payload[0])}  # type: ignore[call-overload]
+        else:
+            *key_parts, hour, booked = key
+            meters, custom = [int(quantity) for quantity in payload], {}  # type: ignore[call-overload]
+        usage_key = UsageKey(*key_parts)  # type: ignore[arg-type]
+        self._merge(usage_key, int(hour), str(booked), meters, custom)  # type: ignore[call-overload]
 
-    def restored(self, catalog: Catalog, watermark_us: int) -> None:
+    def restored(self, catalog: Catalog, watermark_us: int, begun: Iterable[str]) -> None:
         """The state is whole again; what was closed and priced before stays so."""
         self._generation = catalog.generation
         self._watermark_us = watermark_us
+        self._begun = set(begun)
+        self._unpriced.take_changed()
+        for key in self._emitted:
+            self._period(key)
         for (_, period), state in self._periods.items():
             # From here on only what differs from this comes out: also a line that a later card makes vanish.
             state.lines(catalog, closed=watermark_us >= self._rules.period_closes_us(period))
 
     def advance(
-        self, position: int, watermark_us: int, catalog: Catalog, additions: Mapping[str, Additions]
+        self,
+        position: int,
+        watermark_us: int,
+        catalog: Catalog,
+        additions: Mapping[str, Additions],
+        begun: Iterable[str] = (),
     ) -> list[OutgoingRecord]:
-        """Take in what was read up to `position`; returns rated records and changed state."""
+        """Take in what was read up to `position`; returns rated records and changed state.
+
+        `begun`: the periods in which the partition's time has stood since the last call.
+        """
         records: list[OutgoingRecord] = []
         touched = set(self._add(position, additions, records))
-        touched |= self._newly_due(watermark_us, catalog)
+        touched |= self._due(watermark_us, catalog, begun)
         revision = (self._source.epoch << _REVISION_BITS) + position
         for key in sorted(touched):
             closed = watermark_us >= self._rules.period_closes_us(key[1])
@@ -86,30 +113,38 @@ class RatedState:
         self._generation, self._watermark_us = catalog.generation, watermark_us
         return records
 
-    def take_unpriced(self) -> list[RatedLine]:
-        """The lines of usage without a price that were published since the last call."""
-        unpriced, self._unpriced = self._unpriced, []
-        return unpriced
+    def take_unpriced(self) -> list[UnpricedUsage]:
+        """The usage without a price of the tenants and meters where it changed since the last call."""
+        return self._unpriced.take_changed()
 
     def _add(
         self, position: int, additions: Mapping[str, Additions], records: list[OutgoingRecord]
     ) -> Iterator[PeriodKey]:
         topic = self._settings.topics.state
         for booked, table in additions.items():
-            for added in table:
-                key, total = self._merge(added.key, added.hour, booked, added.meters, added.custom)
-                state_key = orjson.dumps([_USAGE, *added.key, added.hour, booked])
-                records.append(OutgoingRecord(topic, self._partition, state_key, orjson.dumps([position, *total])))
+            for each in table:
+                key, (meters, custom) = self._merge(each.key, each.hour, booked, each.meters, each.custom)
+                place = [*each.key, each.hour, booked]
+                value = orjson.dumps([position, *map(state_number, meters)])
+                records.append(OutgoingRecord(topic, self._partition, orjson.dumps([_USAGE, *place]), value))
+                for name in each.custom:
+                    # One record per custom meter: a tenant may invent any number of them.
+                    state_key = orjson.dumps([_UNITS, *place, name])
+                    value = orjson.dumps([position, state_number(custom[name])])
+                    records.append(OutgoingRecord(topic, self._partition, state_key, value))
                 yield key
 
     def _merge(
-        self, usage_key: UsageKey, hour: int, booked: str, meters: list[int], custom: dict[str, int]
+        self, usage_key: UsageKey, hour: int, booked: str, meters: list[int], custom: Mapping[str, int]
     ) -> tuple[PeriodKey, Total]:
         key = (usage_key.tenant_id, self._rules.window.period(hour))
         cells = self._totals.setdefault(key, {})
         cell = (usage_key, hour, booked)
-        cells[cell] = total = merged(cells.get(cell), (meters, custom))
-        self._period(key).add(usage_key, hour, booked or None, named_quantities(meters, custom))
+        known, units = cells.get(cell, (None, {}))
+        for name, quantity in custom.items():
+            units[name] = units.get(name, 0) + quantity
+        cells[cell] = total = added(known, meters), units
+        self._period(key).add_scaled(usage_key, hour, booked or None, named(meters, custom))
         return key, total
 
     def _period(self, key: PeriodKey) -> TenantPeriod:
@@ -118,38 +153,33 @@ class RatedState:
             period = self._periods[key] = TenantPeriod(*key, window=self._rules.window)
         return period
 
-    def _newly_due(self, watermark_us: int, catalog: Catalog) -> set[PeriodKey]:
+    def _due(self, watermark_us: int, catalog: Catalog, begun: Iterable[str]) -> set[PeriodKey]:
         """Periods to price again although no usage came: prices changed, a period closed, or a fee is owed."""
-        due: set[PeriodKey] = set()
-        if watermark_us == NEVER_US:
-            return due
-        new_period = self._watermark_us == NEVER_US or self._rules.open_period(
-            self._watermark_us
-        ) != self._rules.open_period(watermark_us)
-        if catalog.generation != self._generation or new_period:
-            due.update(self._owed(watermark_us, catalog))
-        if catalog.generation != self._generation:
-            due |= self._periods.keys()
-        for key in self._periods:
-            closes = self._rules.period_closes_us(key[1])
-            if self._watermark_us < closes <= watermark_us:
-                due.add(key)
+        repriced = catalog.generation != self._generation
+        new = set(begun) - self._begun
+        self._begun |= new
+        due = set(self._owed(self._begun if repriced else new, catalog)) if repriced or new else set()
+        if repriced:
+            return due | self._periods.keys()
+        closing = {period for period in {each for _, each in self._periods} if self._closes(period, watermark_us)}
+        if closing:
+            due.update(key for key in self._periods if key[1] in closing)
         return due
 
-    def _owed(self, watermark_us: int, catalog: Catalog) -> Iterator[PeriodKey]:
-        """The periods of assigned tenants, from the assignment on up to the watermark, as far as state is kept."""
+    def _closes(self, period: str, watermark_us: int) -> bool:
+        return self._watermark_us < self._rules.period_closes_us(period) <= watermark_us
+
+    def _owed(self, periods: Iterable[str], catalog: Catalog) -> Iterator[PeriodKey]:
+        """Of these periods, those of the tenants assigned in them: their fees are owed also without usage."""
         window = self._rules.window
-        now = window.index_of_us(watermark_us)
-        oldest = max(self._rules.oldest_kept_hour(watermark_us), 0)
+        spans = [(period, window.first(period), window.last(period)) for period in periods]
         for assignment in catalog.assignments():
-            if assignment.tenant_id == EVERYONE:
+            tenant, begins, ends = assignment.tenant_id, assignment.effective_from_hour, assignment.effective_to_hour
+            if tenant == EVERYONE or partition_for(tenant, self._settings.partitions) != self._partition:
                 continue
-            hour = max(assignment.effective_from_hour, oldest)
-            end = now + 1 if assignment.effective_to_hour is None else min(assignment.effective_to_hour, now + 1)
-            while hour < end:
-                period = window.period(hour)
-                yield assignment.tenant_id, period
-                hour = window.last(period) + 1
+            for period, first, last in spans:
+                if begins <= last and (ends is None or first < ends):
+                    yield tenant, period
 
     def _emit(self, key: PeriodKey, line: RatedLine, position: int, revision: int) -> Iterator[OutgoingRecord]:
         start = format_instant(line.window_start)
@@ -160,14 +190,17 @@ class RatedState:
         amount = None if line.amount is None else format_decimal(line.amount)
         if last is None and not line.quantity and not line.amount:
             return
-        now: Emitted = (revision, quantity, amount, line.card_id, line.card_version, line.provisional)
+        card: tuple[str | None, int | None] = line.card_id, line.card_version
+        if not line.quantity and not line.amount:
+            # Which card a record had before it fell to nothing goes by when it was last published, not by the log.
+            card = None, None
+        now: Emitted = (revision, quantity, amount, *card, line.provisional)
         if last is not None and last[1:] == now[1:]:
             return
         emitted[text] = now
-        if line.kind == "unrated":
-            self._unpriced.append(line)
+        self._unpriced.note(text, quantity)
         previous = None if last is None else {"revision": last[0], "quantity": last[1], "amount": last[2]}
-        value = encode_rated(_content(line, start, quantity, amount, revision, previous))
+        value = encode_rated(_content(line, start, now, previous))
         headers = rated_headers(text, revision, f"{self._settings.deployment}/{self._source.topic}/{self._partition}")
         yield OutgoingRecord(self._settings.topics.usage_rated, self._partition, text, value, headers)
         state_key = orjson.dumps([_EMITTED, *key, text.decode()])
@@ -175,27 +208,33 @@ class RatedState:
 
     def _forget(self, watermark_us: int) -> Iterator[OutgoingRecord]:
         """Delete the state of periods that closed long ago; usage for them is refused as too late."""
+        periods = {period for _, period in self._periods} | self._begun
+        gone = {period for period in periods if self._is_gone(period, watermark_us)}
+        if not gone:
+            return
+        self._begun -= gone
         topic = self._settings.topics.state
-        for key in [key for key in self._periods if self._is_gone(key, watermark_us)]:
-            for usage_key, hour, booked in self._totals.pop(key, {}):
-                state_key = orjson.dumps([_USAGE, *usage_key, hour, booked])
-                yield OutgoingRecord(topic, self._partition, state_key, None)
-            for text in self._emitted.pop(key, {}):
-                yield OutgoingRecord(topic, self._partition, orjson.dumps([_EMITTED, *key, text.decode()]), None)
+        for key in [key for key in self._periods if key[1] in gone]:
             del self._periods[key]
+            for state_key in self._state_keys(key):
+                yield OutgoingRecord(topic, self._partition, state_key, None)
 
-    def _is_gone(self, key: PeriodKey, watermark_us: int) -> bool:
-        return watermark_us >= self._rules.period_closes_us(key[1]) + self._rules.kept_us
+    def _state_keys(self, key: PeriodKey) -> Iterator[bytes]:
+        """The keys of everything kept about a tenant's period, which is forgotten here."""
+        for (usage_key, hour, booked), (_, units) in self._totals.pop(key, {}).items():
+            yield orjson.dumps([_USAGE, *usage_key, hour, booked])
+            for name in units:
+                yield orjson.dumps([_UNITS, *usage_key, hour, booked, name])
+        for text in self._emitted.pop(key, {}):
+            self._unpriced.forget(text)
+            yield orjson.dumps([_EMITTED, *key, text.decode()])
+
+    def _is_gone(self, period: str, watermark_us: int) -> bool:
+        return watermark_us >= self._rules.period_closes_us(period) + self._rules.kept_us
 
 
-def _content(
-    line: RatedLine,
-    start: str,
-    quantity: str,
-    amount: str | None,
-    revision: int,
-    previous: Mapping[str, object] | None,
-) -> dict[str, object]:
+def _content(line: RatedLine, start: str, now: Emitted, previous: Mapping[str, object] | None) -> dict[str, object]:
+    revision, quantity, amount, card_id, card_version, provisional = now
     content: dict[str, object] = {
         "tenant_id": line.tenant_id,
         "sku": line.sku,
@@ -208,15 +247,15 @@ def _content(
         "service_period": line.service_period,
         "quantity": quantity,
         "unit": line.unit,
-        "provisional": line.provisional,
+        "provisional": provisional,
         "dimensions": dict(line.dimensions),
         "revision": revision,
     }
     optional = {
         "amount": amount,
         "currency": line.currency,
-        "card_id": line.card_id,
-        "card_version": line.card_version,
+        "card_id": card_id,
+        "card_version": card_version,
         "seller_id": line.seller_id,
         "previous": previous,
     }

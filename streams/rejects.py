@@ -5,24 +5,31 @@ Collecting is cheap and happens while reading; encoding happens when a flush wri
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 
 from infra.config import Settings
 from infra.topics import RegisteredLog
+from schemas.arrow import EXCLUSION, schema_for
 from schemas.batch import encode_batch
 from schemas.dead_letters import Coordinates, dead_letter_headers, encode_rejected_rows, encode_undecodable
+from schemas.events import EVENT_TIME_COLUMN
 from schemas.exclusions import Outcome, encode_exclusions, exclusion_rows
 from schemas.headers import BatchHeaders, Numbering
 from schemas.kinds import Kind
 from streams.decode import Rows, Unusable
 from streams.kernels import I32, I64
+from streams.sizes import MAX_VALUE_BYTES, clipped, encoded_parts
 from streams.transactions import OutgoingRecord
 
 _HEAVY_ROWS = 100_000
 _HEAVY_BYTES = 32 * 1024 * 1024
+_LARGE_BATCH_BYTES = 4 * 1024 * 1024
 _EXCLUSIONS_PER_RECORD = 5_000
+_KEPT_KEY_BYTES = 4 * 1024
+_KEPT_HEADER_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,10 @@ class _Place:
     batch: pa.RecordBatch
     indexes: I64
     positions: I64
+
+    def part(self, first: int, end: int | None) -> "_Place":
+        """Some of the rows."""
+        return _Place(self.offset, self.batch, self.indexes[first:end], self.positions[first:end])
 
 
 class Rejects:
@@ -63,16 +74,24 @@ class Rejects:
     def add_rows(self, rows: Rows, reasons: Mapping[int, tuple[str, str]]) -> None:
         """Single rows become dead letters, each with its code and reason."""
         self._rows.append((rows, reasons))
-        self._pending_rows += len(reasons)
+        self._weigh(rows, len(reasons))
 
     def add_excluded(self, rows: Rows, chosen: I64, outcome: Outcome) -> None:
         """Rows were read and not counted here, for a reason that is no fault of theirs."""
         self._excluded.append((rows, chosen, outcome))
-        self._pending_rows += len(chosen)
+        self._weigh(rows, len(chosen))
 
     def add_rerouted(self, rows: Rows, chosen: I64, targets: I32) -> None:
         """Rows go to the partition they belong to (`targets` by row)."""
         self._rerouted.append((rows, chosen, targets))
+        self._weigh(rows, len(chosen))
+
+    def _weigh(self, rows: Rows, chosen: int) -> None:
+        self._pending_rows += chosen
+        # The whole batch is held until it is written, however few of its rows are wanted. The columns that a sender left
+        # out share their memory, so only batches far beyond them are weighed.
+        held = rows.batch.get_total_buffer_size()
+        self._pending_bytes += held if held > _LARGE_BATCH_BYTES else 0
 
     def outgoing(self) -> Iterator[OutgoingRecord]:
         """The records to write, in the order of the log within each topic."""
@@ -80,7 +99,7 @@ class Rejects:
             yield self._undecodable(unusable)
         for rows, reasons in self._rows:
             for place in _places(rows, np.array(sorted(reasons), dtype=np.int64)):
-                yield self._dead_letter(rows, place, reasons)
+                yield from self._dead_letters(rows, place, reasons)
         yield from self._exclusions()
         for rows, chosen, targets in self._rerouted:
             for place in _places(rows, chosen):
@@ -90,16 +109,28 @@ class Rejects:
         record = unusable.record
         value, headers = encode_undecodable(record.value)
         place = Coordinates(self._source.topic, self._partition, record.offset)
-        headers = [*dead_letter_headers(place, [unusable.code], unusable.reason, original=record.headers), *headers]
-        return OutgoingRecord(self._settings.topics.usage_dlq, self._partition, record.key, value, headers)
+        original = _bounded(record.headers)
+        headers = [*dead_letter_headers(place, [unusable.code], unusable.reason, original=original), *headers]
+        key = record.key if record.key is not None and len(record.key) <= _KEPT_KEY_BYTES else None
+        return OutgoingRecord(self._settings.topics.usage_dlq, self._partition, key, value, headers)
 
-    def _dead_letter(self, rows: Rows, place: _Place, reasons: Mapping[int, tuple[str, str]]) -> OutgoingRecord:
+    def _dead_letters(
+        self, rows: Rows, place: _Place, reasons: Mapping[int, tuple[str, str]]
+    ) -> Iterator[OutgoingRecord]:
+        """One record; more where the rows are too large for one."""
         codes, texts = zip(*(reasons[position] for position in place.positions.tolist()), strict=True)
         value = encode_rejected_rows(rows.kind, place.batch, place.indexes, codes, texts)
+        if len(value) > MAX_VALUE_BYTES:
+            middle = len(place.indexes) // 2
+            if middle:
+                yield from self._dead_letters(rows, place.part(0, middle), reasons)
+                yield from self._dead_letters(rows, place.part(middle, None), reasons)
+                return
+            value = encode_rejected_rows(rows.kind, _clipped_at(place), place.indexes, codes, texts)
         coordinates = Coordinates(self._source.topic, self._partition, place.offset)
         original = rows.numbered.encode() if rows.numbered else ()
         headers = dead_letter_headers(coordinates, codes, texts[0], kind=rows.kind, original=original)
-        return OutgoingRecord(self._settings.topics.usage_dlq, self._partition, None, value, headers)
+        yield OutgoingRecord(self._settings.topics.usage_dlq, self._partition, None, value, headers)
 
     def _exclusions(self) -> Iterator[OutgoingRecord]:
         pending: list[pa.RecordBatch] = []
@@ -109,15 +140,15 @@ class Rejects:
                 pending.append(self._excluded_rows(rows, place, outcome))
                 number = place.offset
                 if sum(batch.num_rows for batch in pending) >= _EXCLUSIONS_PER_RECORD:
-                    yield self._exclusion_record(pending, number)
+                    yield from self._exclusion_records(pending, number)
                     pending = []
         if pending:
-            yield self._exclusion_record(pending, number)
+            yield from self._exclusion_records(pending, number)
 
     def _excluded_rows(self, rows: Rows, place: _Place, outcome: Outcome) -> pa.RecordBatch:
         return exclusion_rows(
             rows.kind,
-            place.batch,
+            place.batch.select(_excluded_columns(rows.kind)),
             place.indexes,
             outcome,
             log_epoch=self._source.epoch,
@@ -126,23 +157,23 @@ class Rejects:
             window_us=self._settings.window_minutes * 60_000_000,
         )
 
-    def _exclusion_record(self, batches: list[pa.RecordBatch], number: int) -> OutgoingRecord:
+    def _exclusion_records(self, batches: list[pa.RecordBatch], number: int) -> Iterator[OutgoingRecord]:
         rows = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()[0]
         headers = BatchHeaders(
             str(Kind.EXCLUSION), f"{self._source.topic}/{self._partition}", self._source.epoch, number, Numbering.OFFSET
         ).encode()
-        return OutgoingRecord(
-            self._settings.topics.usage_excluded, self._partition, None, encode_exclusions(rows), headers
-        )
+        for value in encoded_parts(rows, _encode_exclusions):
+            yield OutgoingRecord(self._settings.topics.usage_excluded, self._partition, None, value, headers)
 
     def _reroutes(self, rows: Rows, place: _Place, targets: I32) -> Iterator[OutgoingRecord]:
         wanted = targets[place.positions]
-        headers = BatchHeaders(
-            rows.kind, f"reroute/{self._partition}", self._source.epoch, place.offset, Numbering.OFFSET
-        ).encode()
         for target in np.unique(wanted).tolist():
             batch = place.batch.take(pa.array(place.indexes[wanted == target]))
-            yield OutgoingRecord(self._source.topic, int(target), None, encode_batch(batch), headers)
+            for part, value in enumerate(encoded_parts(batch, encode_batch)):
+                # Each part is a source of its own: a number may come only once, or the second part would be a duplicate.
+                source = f"reroute/{self._partition}/{part}" if part else f"reroute/{self._partition}"
+                headers = BatchHeaders(rows.kind, source, self._source.epoch, place.offset, Numbering.OFFSET).encode()
+                yield OutgoingRecord(self._source.topic, int(target), None, value, headers)
 
 
 def _places(rows: Rows, chosen: I64) -> Iterator[_Place]:
@@ -154,3 +185,34 @@ def _places(rows: Rows, chosen: I64) -> Iterator[_Place]:
     for position in chosen.tolist():
         only = np.zeros(1, dtype=np.int64)
         yield _Place(int(rows.offsets[position]), rows.batch.slice(position, 1), only, np.array([position]))
+
+
+def _clipped_at(place: _Place) -> pa.RecordBatch:
+    """The one row of a place with short texts, at its index; what comes before it is of no interest."""
+    row = int(place.indexes[0])
+    return clipped(place.batch.slice(row, 1)).take(pa.array([None] * row + [0], pa.int64()))
+
+
+def _encode_exclusions(rows: pa.RecordBatch) -> bytes:
+    value = encode_exclusions(rows)
+    # Rows of a repeated batch were not validated.
+    return encode_exclusions(clipped(rows)) if rows.num_rows == 1 and len(value) > MAX_VALUE_BYTES else value
+
+
+@lru_cache(maxsize=8)
+def _excluded_columns(kind: str) -> list[str]:
+    """The columns of a kind that an exclusion keeps; the others need not be copied."""
+    names = {*EXCLUSION.names, EVENT_TIME_COLUMN[kind]}
+    return [name for name in schema_for(kind).names if name in names]
+
+
+def _bounded(headers: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The headers of a record as far as they fit beside what a dead letter adds to each."""
+    kept: dict[str, bytes] = {}
+    size = 0
+    for name, value in headers.items():
+        size += len(name) + len(value or b"") + 64
+        if size > _KEPT_HEADER_BYTES:
+            break
+        kept[name] = value
+    return kept

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from infra.config import Settings
 from infra.topics import RegisteredLog
-from rating.rated import RatedLine
 from schemas.decimals import format_decimal
-from schemas.instants import format_instant, from_microseconds
+from schemas.instants import from_microseconds
 from schemas.signals import PolicySignal, encode_signal
+from streams.numbering import SourceNumbers
 from streams.outcomes import NEVER_US
 from streams.transactions import OutgoingRecord
+from streams.unpriced import UnpricedUsage
 
 if TYPE_CHECKING:
     from streams.rate_processor import RateSnapshot
@@ -31,33 +32,47 @@ class Signals:
         self._settings = settings
         self._source = source
         self._partition = partition
-        self._evicted_hours = 0
-        self._gaps: set[tuple[str, int]] = set()
+        self._evicted_minutes = 0
+        self._missing: dict[tuple[str, int], SourceNumbers] = {}
+        """The gaps that were told and stand, by source and epoch."""
 
-    def outgoing(self, snapshot: RateSnapshot, unpriced: list[RatedLine]) -> Iterator[OutgoingRecord]:
+    def restored(self, numbers: Iterable[tuple[str, int, SourceNumbers]], evicted_minutes: int) -> None:
+        """Take over what an earlier owner told."""
+        self._evicted_minutes = evicted_minutes
+        self._missing = {(source, epoch): state for source, epoch, state in numbers if state.missing()}
+
+    def outgoing(self, snapshot: RateSnapshot, unpriced: list[UnpricedUsage]) -> Iterator[OutgoingRecord]:
         """The records of one flush."""
         for source, balance in snapshot.balance.items():
             data = {"partition": self._partition, "source": source, **balance.as_data()}
             yield self._signal(snapshot, OPERATOR, f"balance/{self._partition}/{_short(source)}", "balance", data)
         yield from self._missing_batches(snapshot)
-        for line in unpriced:
-            kind = "raised" if line.quantity else "cleared"
-            data = {
-                "meter": line.meter,
-                "window_start": format_instant(line.window_start),
-                "quantity": format_decimal(line.quantity),
-            }
-            yield self._signal(snapshot, line.tenant_id, f"unpriced_usage/{_short(line.meter)}", kind, data)
-        if snapshot.evicted_hours > self._evicted_hours:
-            self._evicted_hours = snapshot.evicted_hours
-            data = {"partition": self._partition, "evicted_hours": snapshot.evicted_hours}
+        for usage in unpriced:
+            yield self._unpriced(snapshot, usage)
+        if snapshot.evicted_minutes > self._evicted_minutes:
+            self._evicted_minutes = snapshot.evicted_minutes
+            data = {"partition": self._partition, "evicted_minutes": snapshot.evicted_minutes}
             yield self._signal(snapshot, OPERATOR, f"event_window/{self._partition}", "evicted", data)
+
+    def _unpriced(self, snapshot: RateSnapshot, usage: UnpricedUsage) -> OutgoingRecord:
+        data = {
+            "meter": usage.meter,
+            "quantity": format_decimal(usage.quantity),
+            "windows": usage.windows,
+            "first_window": usage.first_window,
+        }
+        kind = "raised" if usage.quantity else "cleared"
+        return self._signal(snapshot, usage.tenant_id, f"unpriced_usage/{_short(usage.meter)}", kind, data)
 
     def _missing_batches(self, snapshot: RateSnapshot) -> Iterator[OutgoingRecord]:
         for (source, epoch), numbers in snapshot.numbers.items():
-            if not numbers.gaps and (source, epoch) not in self._gaps:
+            told = self._missing.get((source, epoch))
+            if (told.gaps, told.given_up) == (numbers.gaps, numbers.given_up) if told else not numbers.missing():
                 continue
-            self._gaps.add((source, epoch))
+            if numbers.missing():
+                self._missing[source, epoch] = numbers
+            else:
+                del self._missing[source, epoch]
             data = {
                 "partition": self._partition,
                 "source": source,
@@ -65,7 +80,7 @@ class Signals:
                 "missing_batches": numbers.missing(),
                 "ranges": numbers.gaps[:_SHOWN_GAPS],
             }
-            kind = "gap" if numbers.gaps else "cleared"
+            kind = "gap" if numbers.missing() else "cleared"
             policy = f"missing_batches/{self._partition}/{_short(f'{source}/{epoch}')}"
             yield self._signal(snapshot, OPERATOR, policy, kind, data)
 

@@ -19,6 +19,7 @@ from rating.money import (
     plain,
     q12,
     round_half_away,
+    round_scaled_amount,
     round_to_currency,
     to_scaled,
 )
@@ -107,6 +108,19 @@ def test_a_currency_that_iso_4217_does_not_list_raises(code: str) -> None:
 @given(st.integers(min_value=-(10**30), max_value=10**30), st.integers(min_value=0, max_value=12))
 def test_scaled_integers_come_back(value: int, decimals: int) -> None:
     assert to_scaled(from_scaled(value, decimals), decimals) == value
+
+
+def test_integers_are_scaled_too() -> None:
+    assert to_scaled(3, 6) == 3_000_000
+    assert to_scaled(-3, 0) == -3
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount"), [("JPY", "1234.5"), ("USD", "-0.005"), ("KWD", "0.00049"), ("CLF", "7")]
+)
+def test_scaled_amounts_are_rounded_as_decimals_are(currency: str, amount: str) -> None:
+    rounded = round_scaled_amount(to_scaled(Decimal(amount), 12), currency)
+    assert amount_of(rounded) == round_to_currency(Decimal(amount), currency)
 
 
 def test_too_many_decimals_raise_and_are_not_cut_off() -> None:

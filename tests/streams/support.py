@@ -30,6 +30,7 @@ from streams.restore import POSITION_KEY
 from streams.transactions import OutgoingRecord
 
 START = datetime(2026, 1, 10, tzinfo=UTC)
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 LATER_US = to_microseconds(datetime(2030, 1, 1, tzinfo=UTC))
 """A log time after everything: nothing is in the future."""
 Processor = RateProcessor | GpuProcessor
@@ -259,7 +260,9 @@ class Run:
     def amounts(self) -> dict[str, str]:
         """Quantity and amount of the last records by `sku window_start service_period`."""
         return {
-            f"{record['sku']} {record['window_start']} {record['service_period']}": f"{record['quantity']} {record.get('amount')}"
+            " ".join((record["sku"], record["window_start"], record["service_period"])): " ".join(
+                (record["quantity"], str(record.get("amount")))
+            )
             for record in self.last().values()
         }
 

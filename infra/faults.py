@@ -47,7 +47,7 @@ class Fault(StrEnum):
     SINK_AFTER_INTENT = "sink.after_intent"
     """The intended range is in the commit metadata, nothing is inserted."""
     SINK_DURING_INSERT = "sink.during_insert"
-    """The insert was sent, its answer was not read."""
+    """One table holds the rows of a range, the next one does not yet."""
     SINK_AFTER_INSERT = "sink.after_insert"
     """The rows are in ClickHouse, the offsets are not committed."""
     EMITTER_AFTER_PRODUCE = "emitter.after_produce"

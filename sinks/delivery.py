@@ -284,17 +284,17 @@ class Delivery(Generic[D]):
     def _insert(self, buffer: PartitionBuffer[D], sealed: SealedRange[D]) -> None:
         sink = self._sinks[buffer.place.topic]
         whole = sink.build(sealed.items, buffer.log)
-        for table in sink.tables:
-            rows = whole.get(table)
-            if rows is None or rows.num_rows == 0:
-                continue
-            first = sealed.intent.first
+        filled = [table for table in sink.tables if table in whole and whole[table].num_rows]
+        for number, table in enumerate(filled):
+            if number:
+                reach(Fault.SINK_DURING_INSERT)
+            rows, first = whole[table], sealed.intent.first
             floor = self._floor(table, buffer)
             if floor >= first and not (sealed.replayed and self._broken(table, buffer, sealed, floor)):
-                rows = sink.build([i for i in sealed.items if i.record.offset > floor], buffer.log).get(table)
-                first = floor + 1
-                if rows is None or rows.num_rows == 0:
+                above = sink.build([item for item in sealed.items if item.record.offset > floor], buffer.log)
+                if table not in above:
                     continue
+                rows, first = above[table], floor + 1
             self._store.insert(table, rows, token(buffer.log, buffer.place.partition, first, sealed.intent.last, table))
             self.totals.rows += rows.num_rows
             self.totals.inserts += 1

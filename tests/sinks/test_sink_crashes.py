@@ -21,7 +21,15 @@ from sinks.store import ClickHouseStore
 from tests.conftest import MakeSettings
 from tests.sinks import samples
 from tests.sinks.conftest import Stored
-from tests.sinks.support import SinkProcess, coordinates, produce, run_until_stored, running_sink, wait_until_stored
+from tests.sinks.support import (
+    SinkProcess,
+    coordinates,
+    produce,
+    rows,
+    run_until_stored,
+    running_sink,
+    wait_until_stored,
+)
 from tests.support import Broker, eventually
 
 if TYPE_CHECKING:
@@ -78,6 +86,58 @@ def test_a_killed_sink_loses_and_doubles_nothing(
     run_until_stored(settings)
     assert coordinates(database) == EXPECTED
     assert not notes(settings)
+
+
+def test_a_sink_killed_between_two_tables_of_one_range_loses_and_doubles_nothing(
+    apache: Broker, make_settings: MakeSettings, stored: Stored, database: Client, tmp_path: Path
+) -> None:
+    settings = stored(make_settings(apache, partitions="1", sink_interval_s="0.1", session_timeout_s="2"))
+    apply(settings)
+    wires = [samples.token_batch(SIZE), samples.card(), samples.gpu_usage_batch(), samples.token_batch(SIZE, 2, "f")]
+    produce(settings, settings.topics.usage_events, *wires)
+    die(settings, tmp_path / "faults", "sink.during_insert", 1)
+    assert len(coordinates(database)) == 2 * SIZE
+    assert coordinates(database, "gpu_usage_raw") == []
+    run_until_stored(settings)
+    assert coordinates(database) == [(0, offset, row) for offset in (0, 3) for row in range(SIZE)]
+    assert coordinates(database, "gpu_usage_raw") == [(0, 2, 0)]
+    assert rows(database, "SELECT kafka_offset FROM control_records") == [(1,)]
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks into the receive queues of Linux")
+def test_an_insert_that_outlives_its_writer_is_not_doubled(
+    apache: Broker,
+    make_settings: MakeSettings,
+    stored: Stored,
+    database: Client,
+    clickhouse: EmbeddedClickHouse,
+) -> None:
+    """ClickHouse stands still while a sink sends an insert and dies; it works the insert off when it goes on."""
+    settings = stored(make_settings(apache, partitions="1", sink_interval_s="0.1", session_timeout_s="2"))
+    apply(settings)
+    server = clickhouse.pid
+    assert server is not None
+    with SinkProcess(settings) as sink:
+        produce(settings, settings.topics.usage_events, samples.token_batch(SIZE, 1, "before"))
+        wait_until_stored(settings)
+        os.kill(server, signal.SIGSTOP)
+        try:
+            produce(settings, settings.topics.usage_events, samples.token_batch(SIZE, 2, "during"))
+            eventually(lambda: notes(settings), 20)
+            eventually(lambda: _waits_for(sink.process.pid, clickhouse.port), 20)
+            sink.process.kill()
+            sink.wait()
+        finally:
+            os.kill(server, signal.SIGCONT)
+    run_until_stored(settings)
+    assert coordinates(database) == [(0, offset, row) for offset in (0, 1) for row in range(SIZE)]
+
+
+def _waits_for(pid: int, port: int) -> bool:
+    """Whether bytes that were sent to a local port have not been read there yet (Linux: receive queues in /proc)."""
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    fields = [line.split() for line in lines]
+    return any(int(each[1].partition(":")[2], 16) == port and int(each[4].partition(":")[2], 16) for each in fields)
 
 
 def test_the_successor_inserts_exactly_the_noted_range(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from infra.clickhouse import store_errors
 from rating.cards import RateCard
@@ -88,14 +88,14 @@ def _content(record: RatedUsage) -> RatedUsage:
     return record.model_copy(update={"previous": None})
 
 
-def compare_state(client: Client, rated: LatestRated, findings: Findings) -> None:
-    """Kafka against the view `rated`, key by key."""
+def compare_state(client: Client, rated: LatestRated, trimmed: Collection[int], findings: Findings) -> None:
+    """Kafka against the view `rated`, key by key. In `trimmed` partitions retention has removed the oldest records."""
     with store_errors("reading rated records"):
         rows = client.query(
-            f"SELECT {_KEY}, revision, quantity, ifNull(amount, 0) FROM rated", tz_mode="aware"
+            f"SELECT {_KEY}, revision, quantity, ifNull(amount, 0), kafka_partition FROM rated", tz_mode="aware"
         ).result_rows
-    stored = {RatedKey(*row[:6]): _Total(int(row[6]), row[7], row[8]) for row in rows}
     expected = rated.totals()
+    stored = _totals(rows, expected, trimmed)
     findings.count("rated_keys", len(expected))
     for key, total in expected.items():
         held = stored.get(key)
@@ -114,7 +114,19 @@ def compare_state(client: Client, rated: LatestRated, findings: Findings) -> Non
         findings.problem("rated rows without a record", f"rated_state: {key} ({_show(stored[key])}) is not in Kafka")
 
 
-def compare_ledger(client: Client, rated: LatestRated, findings: Findings) -> None:
+def _totals(
+    rows: Iterable[Sequence[Any]], expected: Collection[RatedKey], trimmed: Collection[int]
+) -> dict[RatedKey, _Total]:
+    """Rows of (key, revision, quantity, amount, partition) by key, without those that only retention took from Kafka."""
+    totals = {}
+    for row in rows:
+        key = RatedKey(*row[:6])
+        if key in expected or int(row[9]) not in trimmed:
+            totals[key] = _Total(int(row[6]), row[7], row[8])
+    return totals
+
+
+def compare_ledger(client: Client, rated: LatestRated, trimmed: Collection[int], findings: Findings) -> None:
     """Kafka against the sums of the ledger, key by key, and the chain of each key's entries."""
     with store_errors("reading the ledger"):
         rows = client.query(
@@ -128,8 +140,8 @@ def compare_ledger(client: Client, rated: LatestRated, findings: Findings) -> No
             f"WHERE previous != before ORDER BY {_KEY}, revision LIMIT 1000",
             tz_mode="aware",
         ).result_rows
-    booked = {RatedKey(*row[:6]): _Total(int(row[6]), row[7], row[8]) for row in rows}
     expected = rated.totals()
+    booked = _totals(rows, expected, trimmed)
     nothing = _Total(0, _ZERO, _ZERO)
     for key in sorted(expected.keys() | booked.keys()):
         total, held = expected.get(key, nothing), booked.get(key, nothing)

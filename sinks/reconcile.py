@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.clickhouse import connect, store_errors
 from infra.config import Settings
-from infra.kafka import committed
+from infra.kafka import committed, watermarks
 from schemas.rated import RatedUsage
 from sinks.compare_offered import Offered
 from sinks.compare_rated import LatestRated, compare_invoices, compare_ledger, compare_state
@@ -60,14 +60,19 @@ class _Reconciliation:
         for topic, offered in ((topics.usage_events, self._offered), (topics.gpu_samples, self._samples)):
             offered.check_batches(topic, findings)
             offered.check_unreadable(client, topic, findings)
-        self._offered.check_balance(client, topics.usage_events, findings)
+        self._offered.check_balance(client, topics.usage_events, self._trimmed(topics.usage_events), findings)
         self._report_unreadable()
         records = self._rated.records()
         compare_usage(self._settings, client, records, findings)
-        compare_state(client, self._rated, findings)
-        compare_ledger(client, self._rated, findings)
+        trimmed = self._trimmed(topics.usage_rated)
+        compare_state(client, self._rated, trimmed, findings)
+        compare_ledger(client, self._rated, trimmed, findings)
         compare_invoices(client, records, load_cards(client, self._settings), findings)
         return findings.report()
+
+    def _trimmed(self, topic: str) -> set[int]:
+        """The partitions whose oldest records retention has removed."""
+        return {partition for partition, marks in watermarks(self._settings, topic).items() if marks.low > 0}
 
     def _visitor(self, topic: str) -> Any:
         """What looks at each record of a topic while it is read: typed by the topic's own decoded record."""

@@ -42,24 +42,34 @@ NO_ACCOUNT = 1 << 62
 """In a mask of meters without a price: the tenant has no account at all. No meter has this bit."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of the log that one catalog prices, up to and including `position`."""
+
+    position: int
+    watermark_us: int
+    catalog: Catalog
+    additions: dict[str, Additions]
+    """By the period the usage is booked in; "" for usage that came before its period closed."""
+    begun: frozenset[str]
+    """The periods in which time has stood."""
+
+
 @dataclass(slots=True)
 class RateSnapshot:
     """What was read since the last flush, cut loose from what reading goes on changing."""
 
     position: int
     watermark_us: int
-    catalog: Catalog
+    stretches: list[Stretch]
+    """In the order of the log; the last one ends at `position`."""
     controls: list[OutgoingRecord]
-    additions: dict[str, Additions]
-    """By the period the usage is booked in; "" for usage that came before its period closed."""
     numbers: dict[tuple[str, int], SourceNumbers]
     balance: dict[str, SourceBalance]
     rejects: Rejects
     window_from: int | None
     window_oldest_minute: int
     evicted_minutes: int
-    begun: frozenset[str]
-    """The periods in which time has stood."""
 
 
 class RateProcessor:
@@ -78,6 +88,7 @@ class RateProcessor:
         self._signals = Signals(settings, source, partition)
         self._rejects = Rejects(settings, source, partition)
         self._additions: dict[str, Additions] = {}
+        self._stretches: list[Stretch] = []
         self._masks: dict[tuple[UsageKey, bool, int], int] = {}
         self._masks_generation = -1
 
@@ -132,21 +143,20 @@ class RateProcessor:
     def snapshot(self, position: int) -> RateSnapshot:
         """Cut everything loose that the flush needs."""
         window = self._judge.window
+        self._end_stretch(position, self._controls.catalog)
         snapshot = RateSnapshot(
             position,
             self._judge.watermark_us,
-            self._controls.catalog,
+            self._stretches,
             self._controls.take_state(position, self._partition),
-            self._additions,
             self._numbers.take_changed(),
             self._balance.take_changed(),
             self._rejects,
             window.first_offset,
             window.oldest_minute,
             window.evicted_minutes,
-            self._judge.take_begun(),
         )
-        self._additions = {}
+        self._stretches = []
         self._rejects = Rejects(self._settings, self._source, self._partition)
         return snapshot
 
@@ -154,9 +164,10 @@ class RateProcessor:
         """Rated records, signals, rejects, changed state, and last the position."""
         position = snapshot.position
         records = list(snapshot.rejects.outgoing())
-        records += self._state.advance(
-            position, snapshot.watermark_us, snapshot.catalog, snapshot.additions, snapshot.begun
-        )
+        for stretch in snapshot.stretches:
+            records += self._state.advance(
+                stretch.position, stretch.watermark_us, stretch.catalog, stretch.additions, stretch.begun
+            )
         records += snapshot.controls
         records += self._source_state(snapshot)
         records += self._signals.outgoing(snapshot, self._state.take_unpriced())
@@ -288,6 +299,7 @@ class RateProcessor:
             limit_us = control.source.log_time_us + self._judge.rules.future_us
             self._judge.tick(min(to_microseconds(record.time), limit_us))
             return
+        before = self._controls.catalog
         try:
             if isinstance(record, RateCardActivated):
                 self._controls.activate(record, self._judge.watermark_us)
@@ -297,5 +309,12 @@ class RateProcessor:
             log.error("control.refused", partition=self._partition, offset=control.source.offset, reason=str(error))
             self._refuse(Unusable(control.source, "", "invalid_control", str(error), control=True))
             return
-        for table in self._additions.values():
-            table.refresh_prices(self._unpriced)
+        if self._additions and self._controls.catalog is not before:
+            # What was read before is priced by the catalog of its time first: where a flush falls must not show.
+            self._end_stretch(control.source.offset - 1, before)
+
+    def _end_stretch(self, position: int, catalog: Catalog) -> None:
+        self._stretches.append(
+            Stretch(position, self._judge.watermark_us, catalog, self._additions, self._judge.take_begun())
+        )
+        self._additions = {}

@@ -21,6 +21,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# Compiles the hot path once, so that the first worker does not have to.
+	$(BIN)/python -m streams.warm_up
 	@touch $(STAMP)
 
 demo: $(STAMP)

@@ -14,6 +14,7 @@ from streams.gpu_processor import GpuProcessor
 from streams.partition import Stage
 from streams.rate_processor import RateProcessor
 from streams.ticks import Ticker
+from streams.warm_up import compile_hot_path
 from streams.worker import Worker
 
 log = get_logger(__name__)
@@ -43,6 +44,8 @@ async def _run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log.info("worker.starting", deployment=settings.deployment, kafka=settings.kafka.bootstrap)
+    # Before Faust joins: a member of the group that compiles for seconds would hold everybody up.
+    await asyncio.to_thread(compile_hot_path)
     stopping = asyncio.create_task(stop.wait())
     flushing = asyncio.create_task(worker.flush_regularly())
     running = asyncio.create_task(_run_faust(app))

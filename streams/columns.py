@@ -8,18 +8,31 @@ import pyarrow as pa
 
 from streams.kernels import I32, I64, U64, hash_strings, mix
 
+_WIDE = 1 << 16
 NULL_HASH = 0x6E756C6C6E756C6C
 """What a null contributes to a content hash instead of a value's hash."""
 
 
 def integers(array: pa.Array) -> I64:
     """An int64 or timestamp('us') column; nulls read as 0."""
-    if array.null_count:
-        array = array.fill_null(pa.scalar(0, pa.int64()).cast(array.type))
-    if not pa.types.is_int64(array.type):
-        array = array.view(pa.int64())
-    values: I64 = array.to_numpy(zero_copy_only=True)
-    return values
+    offset, length = array.offset, len(array)
+    buffer = array.buffers()[1]
+    if buffer is None or not length:
+        return np.zeros(length, dtype=np.int64)
+    values: I64 = np.frombuffer(buffer, dtype=np.int64, count=offset + length)[offset:]
+    if not array.null_count:
+        return values
+    return np.where(valid(array), values, 0)
+
+
+def valid(array: pa.Array) -> np.ndarray:
+    """Where an array is not null."""
+    offset, length = array.offset, len(array)
+    buffer = array.buffers()[0]
+    if buffer is None or not array.null_count:
+        return np.full(length, not array.null_count)
+    bits = np.frombuffer(buffer, dtype=np.uint8)[offset >> 3 : (offset + length + 7) >> 3]
+    return np.unpackbits(bits, bitorder="little")[offset & 7 : (offset & 7) + length].view(np.bool_)
 
 
 def millionths(array: pa.Array) -> I64:
@@ -29,16 +42,19 @@ def millionths(array: pa.Array) -> I64:
     low = words[2 * array.offset : 2 * (array.offset + length) : 2]
     if not array.null_count:
         return np.ascontiguousarray(low)
-    return np.where(array.is_valid().to_numpy(zero_copy_only=False), low, 0)
+    return np.where(valid(array), low, 0)
 
 
 def codes(array: pa.DictionaryArray) -> I32:
     """The dictionary codes of a column, -1 for null."""
-    indices = array.indices
-    if indices.null_count:
-        indices = indices.fill_null(-1)
-    values: I32 = indices.to_numpy(zero_copy_only=True)
-    return values
+    offset, length = array.offset, len(array)
+    buffer = array.buffers()[1]
+    if buffer is None or not length:
+        return np.full(length, -1, dtype=np.int32)
+    values: I32 = np.frombuffer(buffer, dtype=np.int32, count=offset + length)[offset:]
+    if not array.null_count:
+        return values
+    return np.where(valid(array), values, np.int32(-1))
 
 
 def values_of(array: pa.DictionaryArray) -> list[str | None]:
@@ -84,7 +100,7 @@ def string_hashes(array: pa.StringArray) -> U64:
         content = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(1, dtype=np.uint8)
         hash_strings(content, starts, out)
         if array.null_count:
-            out[array.is_null().to_numpy(zero_copy_only=False)] = NULL_HASH
+            out[~valid(array)] = NULL_HASH
     return out
 
 
@@ -94,6 +110,21 @@ def dictionary_hashes(array: pa.DictionaryArray) -> U64:
     hashes[:-1] = string_hashes(array.dictionary)
     hashes[-1] = NULL_HASH
     return hashes
+
+
+def distinct(values: I64 | I32) -> tuple[I64, I64]:
+    """The values that occur, ascending, and how often each does."""
+    if not len(values):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    lowest = int(values.min())
+    span = int(values.max()) - lowest
+    if span > _WIDE:
+        unique, counts = np.unique(values, return_counts=True)
+        return unique.astype(np.int64), counts.astype(np.int64)
+    # A sort costs more than counting over a short range.
+    counts = np.bincount(values - lowest)
+    found = np.flatnonzero(counts)
+    return found + lowest, counts[found]
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streams.columns import distinct
 from streams.kernels import CONFLICT, I32, I64, NEW, U8, U64, rehash, remember
 
 MINUTE_US = 60_000_000
@@ -124,7 +125,7 @@ class EventWindow:
             return
         answers = out[first:end]
         added = ((answers == NEW) | (answers == CONFLICT)) & (rows.wanted[first:end] != 0)
-        minutes, counts = np.unique(rows.minutes[first:end][added], return_counts=True)
+        minutes, counts = distinct(rows.minutes[first:end][added])
         for minute, count in zip(minutes.tolist(), counts.tolist(), strict=True):
             self._minutes[minute] = self._minutes.get(minute, 0) + count
             self._first_offset_of_hour.setdefault(minute // 60, rows.first_offset)

@@ -14,7 +14,7 @@ from schemas.instants import format_instant, from_microseconds
 from schemas.partitioning import partition_for
 from schemas.validation import validate
 from streams.balance import DEAD_LETTER, DUPLICATE, QUARANTINED, RATED, REROUTED
-from streams.columns import codes, integers, values_of
+from streams.columns import codes, distinct, integers, values_of
 from streams.content import contents, identities
 from streams.decode import Rows
 from streams.duplicates import MINUTE_US, NEVER_STOP_US, EventWindow, Sightings
@@ -237,9 +237,9 @@ class Judge:
             return
         reached = np.maximum.accumulate(np.where(accepted, np.maximum(times, began_us), began_us))
         before = np.concatenate([[began_us], reached[:-1]])
-        hours, index = np.unique(judged.hours[accepted], return_inverse=True)
-        closes = np.zeros(len(times), dtype=np.int64)
-        closes[accepted] = np.array([self.rules.closes_us(hour) for hour in hours.tolist()], dtype=np.int64)[index]
+        hours, _ = distinct(judged.hours[accepted])
+        each = np.array([self.rules.closes_us(hour) for hour in hours.tolist()], dtype=np.int64)
+        closes = each[np.minimum(np.searchsorted(hours, judged.hours), len(hours) - 1)]
         too_late = accepted & (before >= closes + self.rules.kept_us)
         late = accepted & ~too_late & (before >= closes)
         on_time = accepted & ~too_late & ~late
@@ -251,7 +251,9 @@ class Judge:
         )
         if on_time.any():
             judged.booked[""] = on_time.astype(np.uint8)
-            self._note_begun(np.unique(judged.hours[on_time]) if (late | too_late).any() else hours, reached, began_us)
+            self._note_begun(
+                distinct(judged.hours[on_time])[0] if (late | too_late).any() else hours, reached, began_us
+            )
         if late.any():
             periods = [self.rules.open_period(int(us)) for us in before[late].tolist()]
             for period in sorted(set(periods)):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from schemas.kinds import Kind
 from streams.columns import codes, integers, mixed_codes, values_of
 from streams.fold import Additions, Profile
-from streams.kernels import I32, I64, U8
+from streams.kernels import I32, I64, U8, find_slots
 
 _TOKEN_FIELDS = ("operation", "response_model", "endpoint", "region", "service_tier", "gpu_type", "status")
 _GPU_FIELDS = ("region", "gpu_type")
@@ -53,28 +53,33 @@ def row_profiles(kind: str, batch: pa.RecordBatch, context_edges: Sequence[int])
     mixed = mixed_codes(
         [(column, len(values)) for column, values in columns.values()] + [(brackets, len(context_edges) + 1)]
     )
-    _, first, index = np.unique(mixed, return_index=True, return_inverse=True)
-    distinct = []
-    for row in first.tolist():
-        value = {name: _text(values, int(column[row])) for name, (column, values) in columns.items()}
-        distinct.append(_profile(kind, value, int(brackets[row])))
-    return RowProfiles(distinct, index.astype(np.int64))
-
-
-def _profile(kind: str, value: dict[str, str], bracket: int) -> Profile:
+    first, index = _first_of_each(mixed)
+    texts = {name: _texts(column[first], values) for name, (column, values) in columns.items()}
+    at_first = brackets[first].tolist()
     if kind == Kind.TOKEN_USAGE:
-        return (
-            value["operation"],
-            value["response_model"],
-            value["endpoint"],
-            value["region"],
-            value["service_tier"],
-            value["gpu_type"],
-            bracket,
-            value["status"],
-        )
-    return (GPU_OPERATION, "", "", value["region"], "", value["gpu_type"], bracket, "")
+        order = (texts[name] for name in _TOKEN_FIELDS[:-1])
+        return RowProfiles(list(zip(*order, at_first, texts["status"], strict=True)), index)
+    distinct = [
+        (GPU_OPERATION, "", "", region, "", gpu_type, bracket, "")
+        for region, gpu_type, bracket in zip(texts["region"], texts["gpu_type"], at_first, strict=True)
+    ]
+    return RowProfiles(distinct, index)
 
 
-def _text(values: list[str | None], code: int) -> str:
-    return (values[code] or "") if code >= 0 else ""
+def _first_of_each(mixed: I64) -> tuple[I64, I64]:
+    """The first row of each distinct number, in the order of appearance, and each row's index among them."""
+    rows = len(mixed)
+    places = 1 << (2 * rows).bit_length()
+    slots = np.empty(rows, dtype=np.int32)
+    known, slot_of = np.empty(places, dtype=np.int64), np.full(places, -1, dtype=np.int32)
+    keys = np.empty(rows, dtype=np.int64)
+    used = find_slots(mixed, np.ones(rows, dtype=np.uint8), known, slot_of, keys, 0, slots)
+    first = np.empty(used, dtype=np.int64)
+    # Written from the last row to the first, so the first one stays.
+    first[slots[::-1]] = np.arange(rows - 1, -1, -1)
+    return first, slots.astype(np.int64)
+
+
+def _texts(chosen: I32, values: list[str | None]) -> list[str]:
+    names = [value or "" for value in values] + [""]
+    return [names[code] for code in chosen.tolist()]

@@ -22,3 +22,10 @@ def named(meters: Iterable[int], custom: Mapping[str, int]) -> dict[str, int]:
 def state_number(quantity: int) -> int | str:
     """A sum as the state keeps it: JSON encoders end at 64 bits, sums do not. `int` reads both forms."""
     return quantity if -_LARGEST_JSON <= quantity <= _LARGEST_JSON else str(quantity)
+
+
+def state_numbers(quantities: list[int]) -> list[int | str] | list[int]:
+    """`state_number` of each; the list itself where nothing is beyond 64 bits."""
+    if max(quantities) <= _LARGEST_JSON and min(quantities) >= -_LARGEST_JSON:
+        return quantities
+    return [state_number(quantity) for quantity in quantities]

@@ -90,6 +90,8 @@ class RateProcessor:
         self._additions: dict[str, Additions] = {}
         self._stretches: list[Stretch] = []
         self._masks: dict[tuple[UsageKey, bool, int], int] = {}
+        self._cards: dict[tuple[str, int], tuple[bool, int]] = {}
+        """By tenant and window: whether there is no account, and which card prices."""
         self._masks_generation = -1
 
     @property
@@ -265,15 +267,18 @@ class RateProcessor:
 
     def _unpriced(self, key: UsageKey, hour: int) -> int:
         catalog = self._controls.catalog
-        if catalog.generation != self._masks_generation or len(self._masks) > _REMEMBERED_MASKS:
-            self._masks, self._masks_generation = {}, catalog.generation
+        if catalog.generation != self._masks_generation or len(self._masks) + len(self._cards) > _REMEMBERED_MASKS:
+            self._masks, self._cards, self._masks_generation = {}, {}, catalog.generation
+        place = (key.tenant_id, hour)
+        priced_by = self._cards.get(place)
+        if priced_by is None:
+            account = catalog.assignment_at(*place)
+            priced_by = self._cards[place] = (account is None, id(catalog.card_at(*place)))
         # One card prices all hours of its span alike, so the answer is remembered by card.
-        account = catalog.assignment_at(key.tenant_id, hour)
-        priced_by = (key, account is None, id(catalog.card_at(key.tenant_id, hour)))
-        mask = self._masks.get(priced_by)
+        mask = self._masks.get((key, *priced_by))
         if mask is None:
-            mask = unpriced_leaves(catalog, key, hour) | (NO_ACCOUNT if account is None else 0)
-            self._masks[priced_by] = mask
+            mask = unpriced_leaves(catalog, key, hour) | (NO_ACCOUNT if priced_by[0] else 0)
+            self._masks[(key, *priced_by)] = mask
         return mask
 
     def _reject(self, rows: Rows, judged: Judged) -> None:

@@ -21,7 +21,7 @@ from schemas.rated import encode_rated, rated_headers, record_key
 from streams.fold import Additions
 from streams.meters import METERS
 from streams.outcomes import NEVER_US, TimeRules
-from streams.quantities import added, named, state_number
+from streams.quantities import added, named, state_number, state_numbers
 from streams.transactions import OutgoingRecord
 from streams.unpriced import UnpricedTotals, UnpricedUsage
 
@@ -125,7 +125,7 @@ class RatedState:
             for each in table:
                 key, (meters, custom) = self._merge(each.key, each.hour, booked, each.meters, each.custom)
                 place = [*each.key, each.hour, booked]
-                value = orjson.dumps([position, *map(state_number, meters)])
+                value = orjson.dumps([position, *state_numbers(meters)])
                 records.append(OutgoingRecord(topic, self._partition, orjson.dumps([_USAGE, *place]), value))
                 for name in each.custom:
                     # One record per custom meter: a tenant may invent any number of them.

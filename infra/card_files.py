@@ -15,6 +15,8 @@ NodePath = tuple[str | int, ...]
 EXAMPLES = Path(__file__).parent / "examples" / "ratecards"
 """The example cards that come with tokenmill."""
 
+_MOST_PARTS = 200_000
+
 
 class _PlainLoader(yaml.SafeLoader):
     """YAML without surprises: an instant stays the text that was written."""
@@ -26,6 +28,10 @@ _PlainLoader.yaml_implicit_resolvers = {
 }
 
 
+class _RepeatedKey(yaml.MarkedYAMLError):
+    """A mapping holds a key twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class CardFile:
     """A card document as it stands in a file, and where each of its parts begins (line and column from 1)."""
@@ -34,11 +40,15 @@ class CardFile:
     document: dict[str, Any]
     positions: Mapping[NodePath, tuple[int, int]]
 
-    def place(self, path: NodePath) -> str:
-        """`file:line:column` of a part, or of the nearest part around it that is in the file."""
+    def position(self, path: NodePath) -> tuple[int, int]:
+        """Line and column of a part, or of the nearest part around it that is in the file."""
         while path and path not in self.positions:
             path = path[:-1]
-        line, column = self.positions.get(path, (1, 1))
+        return self.positions.get(path, (1, 1))
+
+    def place(self, path: NodePath) -> str:
+        """The same as `file:line:column`."""
+        line, column = self.position(path)
         return f"{self.path}:{line}:{column}"
 
 
@@ -49,29 +59,45 @@ def read_card_file(path: Path) -> CardFile:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(f"cannot read the rate card {path}: {reason}", code="card_file") from None
-    loader = _PlainLoader(text)
+    positions: dict[NodePath, tuple[int, int]] = {}
     try:
-        node = loader.get_single_node()
-        document = None if node is None else loader.construct_document(node)
+        node = yaml.compose(text, _PlainLoader)
+        if node is not None:
+            _note(node, (), positions)
+        document = yaml.load(text, _PlainLoader)  # noqa: S506  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise ConfigurationError(f"{place}: not YAML: {error.problem}", code="card_file") from None
-    finally:
-        loader.dispose()
-    if node is None or not isinstance(document, dict):
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        kind = "" if isinstance(error, _RepeatedKey) else "not YAML: "
+        raise ConfigurationError(f"{place}: {kind}{reason}", code="card_file") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A character that no YAML may hold, a date that no calendar has, thousands of nested brackets.
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"{path}: not YAML: {reason}", code="card_file") from None
+    if not isinstance(document, dict):
         raise ConfigurationError(f"{path}: a rate card is a mapping with id, version, currency, ...", code="card_file")
-    positions: dict[NodePath, tuple[int, int]] = {}
-    _note(node, (), positions)
     return CardFile(path, document, positions)
 
 
 def _note(node: yaml.Node, path: NodePath, positions: dict[NodePath, tuple[int, int]]) -> None:
+    """Note where each part begins: a key of a mapping at the key, an item of a list at the item.
+
+    Raises _RepeatedKey for a key that stands twice (YAML readers keep the last: a price would vanish silently), ValueError
+    when aliases make a small file a huge document.
+    """
     positions[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if len(positions) > _MOST_PARTS:
+        raise ValueError(f"more than {_MOST_PARTS:,} keys and items")
     if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
         for key, value in node.value:
-            _note(value, (*path, str(key.value)), positions)
-            positions[*path, str(key.value)] = (key.start_mark.line + 1, key.start_mark.column + 1)
+            name = str(key.value)
+            if name in seen and name != "<<":
+                raise _RepeatedKey(problem=f"{name} stands here a second time", problem_mark=key.start_mark)
+            seen.add(name)
+            _note(value, (*path, name), positions)
+            positions[*path, name] = (key.start_mark.line + 1, key.start_mark.column + 1)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _note(value, (*path, index), positions)

@@ -181,9 +181,11 @@ def open_trace(path: Path | str, options: TraceOptions | None = None) -> Trace:
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise TraceError(f"cannot read the trace {path}: {error.strerror}", code="trace_unreadable") from None
+        raise TraceError(
+            f"cannot read the trace {path}: {error.strerror}", code="trace_unreadable", exit_code=2
+        ) from None
     if not first:
-        raise TraceError(f"the trace {path} is empty", code="trace_empty")
+        raise TraceError(f"the trace {path} is empty", code="trace_empty", exit_code=2)
     trace_format = recognise(first)
     if trace_format is None:
         raise TraceError(
@@ -191,6 +193,7 @@ def open_trace(path: Path | str, options: TraceOptions | None = None) -> Trace:
             "ContextTokens, GeneratedTokens), BurstGPT (CSV with Timestamp, Request tokens, Response tokens), Mooncake "
             "(JSON lines with timestamp, input_length, output_length, hash_ids)",
             code="trace_format",
+            exit_code=2,
         )
     return Trace(path, trace_format, digest, options or TraceOptions())
 

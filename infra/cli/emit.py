@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from infra.cli.account import Instant
-from infra.cli.options import with_settings
-from infra.cli.output import print_json, progress_bar, remark
+from infra.cli.options import KAFKA, Instant, with_settings
+from infra.cli.output import print_json, progress_bar
+from infra.cli.reach import require_kafka
 from infra.config import Settings
 
 
@@ -32,7 +32,7 @@ Examples:
     "--hours", type=click.IntRange(1), default=6, show_default=True, help="hours of event time of the workload"
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-@with_settings(logs="warning")
+@with_settings(*KAFKA)
 def emit(
     settings: Settings,
     trace: Path | None,
@@ -48,18 +48,19 @@ def emit(
 
     A malformed row of a trace is reported with its line, goes to the dead letters and counts as offered.
     """
-    from infra.cli.feeding import feed_trace, feed_workload
+    from infra.cli.feeding import feed_trace, feed_workload, show_rejected
     from producers.trace import TraceOptions, open_trace
     from producers.workload.workload import Workload
 
+    opened = None if trace is None else open_trace(trace, TraceOptions(tenants, models, seed, start))
+    require_kafka(settings)
     with progress_bar("sending events") as advance:
-        if trace is not None:
-            fed = feed_trace(settings, open_trace(trace, TraceOptions(tenants, models, seed, start)), advance)
+        if opened is not None:
+            fed = feed_trace(settings, opened, advance)
         else:
             workload = Workload(seed=seed, tenants=tenants, models=models, requests=requests, start=start, hours=hours)
             fed = feed_workload(settings, workload, advance)
-    for rejected in fed.rejected:
-        remark(f"{rejected.file}, line {rejected.line}: {rejected.reason}")
+    show_rejected(fed)
     if as_json:
         print_json(
             {

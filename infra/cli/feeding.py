@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from infra.cli.output import remark
 from infra.config import Settings
 from producers.emitter import Delivery, Emitter
 from producers.rejected import Rejected
@@ -35,6 +36,14 @@ class Fed:
     def events_per_s(self) -> int:
         """Events produced per second, confirmed by the broker."""
         return round((self.events + self.samples) / self.seconds) if self.seconds else 0
+
+
+def show_rejected(fed: Fed) -> None:
+    """Report the rows of a trace that are no events, on standard error, each with its file and line."""
+    for rejected in fed.rejected:
+        remark(f"{rejected.file}, line {rejected.line}: {rejected.reason}")
+    if fed.rejected_rows > len(fed.rejected):
+        remark(f"... and {fed.rejected_rows - len(fed.rejected):,} more malformed rows: all are dead letters")
 
 
 def feed_trace(settings: Settings, trace: Trace, advance: Advance) -> Fed:

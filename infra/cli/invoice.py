@@ -1,12 +1,10 @@
 """`tokenmill invoice`: a tenant's invoice, line by line."""
 
-import os
-
 import click
 
 from infra.cli.invoice_view import invoice_json, show_invoice
 from infra.cli.local_store import store_of
-from infra.cli.options import with_settings
+from infra.cli.options import STORE, Month, with_settings
 from infra.cli.output import print_json
 from infra.clickhouse import connect
 from infra.config import Settings
@@ -19,14 +17,14 @@ Examples:
   tokenmill invoice --period 2026-01 --json         every tenant of that month"""
 )
 @click.option("--tenant", default=None, help="one tenant; default: all")
-@click.option("--period", default=None, help="billing period YYYY-MM; default: all")
+@click.option("--period", type=Month(), default=None, help="billing period YYYY-MM; default: all")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-@with_settings(logs="warning")
+@with_settings(*STORE)
 def invoice(settings: Settings, tenant: str | None, period: str | None, as_json: bool) -> None:
     """Show invoices with their lines and tiers. Each line is rounded once to its currency; the total is their sum."""
     from sinks.invoices import list_invoices, load_cards, load_invoice
 
-    with store_of(settings, os.environ) as clickhouse:
+    with store_of(settings) as clickhouse:
         client = connect(clickhouse)
         cards = load_cards(client, settings)
         invoices = [

@@ -2,10 +2,7 @@
 
 from decimal import Decimal
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
-from infra.cli.output import console
+from infra.cli.output import console, table
 from rating.invoices import Invoice, InvoiceLine, InvoiceTier
 from schemas.decimals import format_decimal
 
@@ -66,19 +63,17 @@ def _tier_json(tier: InvoiceTier) -> dict[str, object]:
 def show_invoice(invoice: Invoice) -> None:
     """Print an invoice as a table: a row per line, the tiers of a line below it where it has several."""
     state = "provisional" if invoice.provisional else "final amounts"
-    title = f"[bold]Invoice of {invoice.tenant_id} for {invoice.period}[/] ({state})"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), title_style="")
-    for name, justify in (("line", "left"), ("quantity", "right"), ("unit", "left"), ("amount", "right")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    title = f"Invoice of {invoice.tenant_id} for {invoice.period} ({state})"
+    lines = table(title, "line", "quantity", "unit", "amount", text=["unit"])
     for line in invoice.lines:
         period = "" if line.service_period == invoice.period else f" ({line.kind} for {line.service_period})"
-        table.add_row(line.sku + period, quantity_text(line.quantity), line.unit, money(line.amount, invoice.currency))
+        lines.add_row(line.sku + period, quantity_text(line.quantity), line.unit, money(line.amount, invoice.currency))
         if len(line.tiers) > 1:
             for tier in line.tiers:
-                table.add_row(f"  [dim]{_tier_text(tier)}[/]", f"[dim]{quantity_text(tier.quantity)}[/]", "", "")
-    table.add_section()
-    table.add_row("[bold]total[/]", "", "", f"[bold]{money(invoice.total, invoice.currency)}[/]")
-    console.print(table)
+                lines.add_row(f"  [dim]{_tier_text(tier)}[/]", f"[dim]{quantity_text(tier.quantity)}[/]", "", "")
+    lines.add_section()
+    lines.add_row("[bold]total[/]", "", "", f"[bold]{money(invoice.total, invoice.currency)}[/]")
+    console.print(lines)
     for each in invoice.unrated:
         console.print(f"  not yet priced: {quantity_text(each.quantity)} {each.unit} of {each.meter}")
 

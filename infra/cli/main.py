@@ -1,30 +1,37 @@
 """The entry point: finds the command, runs it, and turns every error into one clear line and an exit code."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import click
-import orjson
+from click.shell_completion import CompletionItem
 
-from infra.cli.options import OPTIONS
 from infra.errors import TokenmillError
-from rating.errors import RatingError
-from schemas.errors import SchemaError
+
+
+class Entry(NamedTuple):
+    """Where a command is, and what it does in one line: known without importing it."""
+
+    place: str
+    summary: str
+
 
 COMMANDS = {
-    "demo": "infra.cli.demo:demo",
-    "emit": "infra.cli.emit:emit",
-    "embedded": "infra.cli.embedded:embedded",
-    "invoice": "infra.cli.invoice:invoice",
-    "migrate": "infra.cli.migrate:migrate",
-    "query": "infra.cli.query:query",
-    "ratecard": "infra.cli.ratecard:ratecard",
-    "account": "infra.cli.account:account",
-    "reconcile": "infra.cli.reconcile:reconcile",
-    "sink": "infra.cli.sink:sink",
-    "topics": "infra.cli.topics:topics",
-    "worker": "infra.cli.worker:worker",
+    "account": Entry("infra.cli.account:account", "Say which rate card prices which tenant."),
+    "demo": Entry("infra.cli.demo:demo", "Run the whole path once on embedded parts."),
+    "embedded": Entry("infra.cli.embedded:embedded", "Run one embedded part in the foreground."),
+    "emit": Entry("infra.cli.emit:emit", "Send a trace or a synthetic workload."),
+    "invoice": Entry("infra.cli.invoice:invoice", "Show invoices, line by line."),
+    "migrate": Entry("infra.cli.migrate:migrate", "Bring the ClickHouse tables up to date."),
+    "query": Entry("infra.cli.query:query", "Ask ClickHouse."),
+    "ratecard": Entry("infra.cli.ratecard:ratecard", "Check and publish rate cards."),
+    "reconcile": Entry("infra.cli.reconcile:reconcile", "Is anything missing, doubled or off?"),
+    "sink": Entry("infra.cli.sink:sink", "Store the topics in ClickHouse."),
+    "topics": Entry("infra.cli.topics:topics", "Create and check the topics."),
+    "worker": Entry("infra.cli.worker:worker", "Meter and rate."),
 }
 
 
@@ -37,12 +44,22 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command by its name."""
-        place = COMMANDS.get(cmd_name)
-        if place is None:
+        if cmd_name not in COMMANDS:
             return None
-        module, name = place.split(":")
+        module, name = COMMANDS[cmd_name].place.split(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands in the help text."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands and options that begin like this."""
+        found = [CompletionItem(name, help=COMMANDS[name].summary) for name in self.list_commands(ctx)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [item for item in found if item.value.startswith(incomplete)] + options
 
 
 @click.command(
@@ -68,38 +85,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; never returns. Exit codes: 0 fine, 1 something was found or failed, 2 usage or configuration."""
     try:
         code = cli.main(args=arguments, prog_name="tokenmill", standalone_mode=False)
-    except click.exceptions.Abort:
+        sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
         code = 130
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
     except BrokenPipeError:
-        # The reader of our output went away; there is nobody to tell.
-        sys.stderr.close()
+        # The reader of our output (`| head`) went away: there is nobody to tell, also not when Python flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except TokenmillError as error:
-        _say(error.message, error.data.get("problems"))
-        code = error.exit_code
-    except (RatingError, SchemaError) as error:
-        _say(str(error), None)
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), None)
         code = 1
+    except Exception as error:
+        told = _tell(error)
+        if told is None:
+            raise  # a defect of ours: show where
+        code = told
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _tell(error: Exception) -> int | None:
+    """Print an error that is meant for people and give its exit code; None for any other."""
+    from rating.errors import RatingError
+    from schemas.errors import SchemaError
+
+    if isinstance(error, TokenmillError):
+        _say(error.message, error.data.get("problems"))
+        return error.exit_code
+    if isinstance(error, RatingError | SchemaError):
+        _say(str(error), None)
+        return 1
+    return None
+
+
 def _say(message: str, problems: object) -> None:
-    if isinstance(problems, (list, tuple)) and len(problems) > 1:
+    if isinstance(problems, list | tuple) and len(problems) > 1:
         click.echo(f"Error: {len(problems)} problems", err=True)
         for problem in problems:
             click.echo(f"  - {problem}", err=True)
     else:
         click.echo(f"Error: {message}", err=True)
-
-
-def print_json(value: object) -> None:
-    """Print a value as one JSON document."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str))
-
-
-__all__ = ["OPTIONS", "cli", "main", "print_json"]

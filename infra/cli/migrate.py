@@ -17,7 +17,7 @@ Examples:
 )
 @click.option("--dry-run", is_flag=True, help="show what would be applied")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-@with_settings(logs="warning")
+@with_settings("clickhouse")
 def migrate(settings: Settings, dry_run: bool, as_json: bool) -> None:
     """Create the database and apply the migrations that are missing. Safe to repeat, and by two at once."""
     client = connect(settings.clickhouse, database="")

@@ -1,26 +1,55 @@
 """What commands print: JSON for programs, tables for people, colours only on a terminal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 import orjson
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-_WIDTH = 112
-"""Tables need this many columns; a narrower terminal wraps them, a pipe gets them whole."""
+_PIPE_WIDTH = 100
 
 
-def _console(*, stderr: bool = False) -> Console:
-    found = Console(stderr=stderr, highlight=False)
-    return found if found.width >= _WIDTH else Console(stderr=stderr, highlight=False, width=_WIDTH)
+class _PlainConsole(Console):
+    """A console that lets the end of a pipe end the command, instead of exiting with a code of its own."""
+
+    def on_broken_pipe(self) -> None:
+        """The reader of our output went away."""
+        raise BrokenPipeError
+
+
+def _console() -> Console:
+    found = _PlainConsole(highlight=False)
+    return found if found.is_terminal else _PlainConsole(highlight=False, width=_PIPE_WIDTH)
 
 
 console = _console()
-"""Standard output."""
+"""Standard output: as wide as the terminal; in a pipe tables are whole."""
 progress_console = Console(stderr=True, highlight=False)
 """Progress and remarks, so that standard output can be piped."""
+
+
+def table(title: str, first: str, *others: str, text: Sequence[str] = ()) -> Table:
+    """A table for people that fits 80 columns: numbers to the right, the first column and those in `text` to the left.
+
+    A heading may have two lines.
+    """
+    made = Table(
+        title=f"[bold]{title}[/]",
+        title_justify="left",
+        title_style="",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1) if console.width >= _PIPE_WIDTH else 0,
+    )
+    for name in (first, *others):
+        left = name == first or name in text
+        made.add_column(name, justify="left" if left else "right", no_wrap=True, overflow="fold", vertical="bottom")
+    return made
 
 
 def print_json(value: object) -> None:

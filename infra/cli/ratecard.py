@@ -5,15 +5,20 @@ from pathlib import Path
 
 import click
 
-from infra.cli.cards import load_card
-from infra.cli.options import with_settings
+from infra.cli.cards import load_cards
+from infra.cli.options import KAFKA, with_settings
 from infra.cli.output import print_json
+from infra.cli.reach import require_kafka
 from infra.config import Settings
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Example:
+  tokenmill ratecard publish standard.yaml"""
+)
 def ratecard() -> None:
-    """Rate cards."""
+    """Rate cards: what a unit of usage costs."""
 
 
 @ratecard.command(
@@ -25,7 +30,7 @@ Examples:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--author", default=None, help="who publishes; default: the user of this shell")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-@with_settings(logs="warning")
+@with_settings(*KAFKA)
 def publish(settings: Settings, files: tuple[Path, ...], author: str | None, as_json: bool) -> None:
     """Check the cards in FILES and make them known to every partition, each atomically. Safe to repeat.
 
@@ -33,7 +38,8 @@ def publish(settings: Settings, files: tuple[Path, ...], author: str | None, as_
     """
     from producers.control import ControlWriter
 
-    cards = [load_card(path, settings) for path in files]
+    cards = load_cards(files, settings)
+    require_kafka(settings)
     results: list[dict[str, object]] = []
     with ControlWriter(settings, author or getpass.getuser()) as writer:
         for file, card in cards:

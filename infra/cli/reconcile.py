@@ -4,8 +4,9 @@ import sys
 
 import click
 
-from infra.cli.options import with_settings
+from infra.cli.options import BOTH, with_settings
 from infra.cli.output import print_json, working
+from infra.cli.reach import require_kafka
 from infra.config import Settings
 
 
@@ -16,7 +17,7 @@ Examples:
   tokenmill reconcile --json | jq .problems"""
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-@with_settings(logs="warning")
+@with_settings(*BOTH)
 def reconcile(settings: Settings, as_json: bool) -> None:
     """Compare what was offered, logged, stored, rated and invoiced; exit code 1 when anything differs.
 
@@ -25,6 +26,7 @@ def reconcile(settings: Settings, as_json: bool) -> None:
     """
     from sinks.reconcile import reconcile as compare
 
+    require_kafka(settings)
     with working("comparing Kafka with ClickHouse"):
         report = compare(settings)
     if as_json:

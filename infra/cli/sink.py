@@ -1,11 +1,10 @@
 """`tokenmill sink`: store the topics in ClickHouse."""
 
-import signal
-import threading
-
 import click
 
-from infra.cli.options import with_settings
+from infra.cli.options import BOTH, with_settings
+from infra.cli.reach import SERVICE_S, require_kafka
+from infra.cli.stopping import leave_on_sigterm
 from infra.config import Settings
 
 
@@ -17,15 +16,14 @@ Examples:
 )
 @click.option("--topic", "topics", multiple=True, help="store this topic only; may be given several times")
 @click.option("--accept-new-log", is_flag=True, help="go on although a topic was recreated: its rows are added as new")
-@with_settings()
+@with_settings(*BOTH, logs="info")
 def sink(settings: Settings, topics: tuple[str, ...], accept_new_log: bool) -> None:
     """Run one sink process: every record of the topics is stored exactly once.
 
     Start several; they share the partitions. SIGTERM ends it with exit code 0.
     """
-    from sinks.runner import run_sink
+    leave_on_sigterm()
+    require_kafka(settings, SERVICE_S)
+    from sinks.runner import run_until_signal
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    run_sink(settings, stop, topics or None, accept_new_logs=accept_new_log)
+    run_until_signal(settings, topics or None, accept_new_logs=accept_new_log)

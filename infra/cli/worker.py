@@ -4,7 +4,9 @@ import sys
 
 import click
 
-from infra.cli.options import with_settings
+from infra.cli.options import KAFKA, with_settings
+from infra.cli.reach import SERVICE_S, require_kafka
+from infra.cli.stopping import leave_on_sigterm
 from infra.config import Settings
 
 
@@ -14,12 +16,14 @@ Examples:
   tokenmill worker
   TOKENMILL_KAFKA=broker:9092 tokenmill worker --deployment eu-1"""
 )
-@with_settings()
+@with_settings(*KAFKA, logs="info")
 def worker(settings: Settings) -> None:
     """Run one worker: meters GPUs, rates usage, writes rated records, signals and dead letters.
 
     Start several; they share the partitions. SIGTERM commits what was read and leaves with exit code 0.
     """
+    leave_on_sigterm()
+    require_kafka(settings, SERVICE_S)
     from streams.run import run_worker
 
     sys.exit(run_worker(settings))

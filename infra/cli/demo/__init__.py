@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import orjson
 
-from infra.cli.account import Instant
-from infra.cli.options import with_settings
+from infra.cli.options import Instant, with_settings
+from infra.cli.stopping import clean_up_on_signals
 from infra.config import Settings
 
 
@@ -37,7 +37,7 @@ Examples:
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), help="write a report"
 )
-@with_settings(logs="warning")
+@with_settings("data_dir", "deployment")
 def demo(
     settings: Settings,
     trace: Path | None,
@@ -56,21 +56,28 @@ def demo(
     shows what came out. The data stay in the data directory for `tokenmill query`. Exit code 1 if anything is off.
     """
     from infra.card_files import EXAMPLES
+    from infra.cli.cards import load_card
     from infra.cli.demo import flow
     from infra.cli.demo.report import report
     from infra.cli.demo.results import collect
     from infra.cli.demo.screen import Steps, show
     from infra.cli.demo.stack import embedded_stack
+    from infra.cli.feeding import show_rejected
     from infra.cli.output import progress_console, remark
     from producers.trace import TraceOptions, open_trace
     from producers.workload.workload import Workload
 
+    if json_file is not None and not json_file.parent.is_dir():
+        raise click.BadParameter(f"there is no directory {json_file.parent}", param_hint="--json")
+    if card is not None:
+        load_card(card, settings)
     if trace is not None:
         opened = open_trace(trace, TraceOptions(tenants, models, seed, start))
         source = flow.trace_input(opened, card or EXAMPLES / "standard.yaml")
     else:
         workload = Workload(seed=seed, tenants=tenants, models=models, requests=requests, start=start, hours=hours)
         source = flow.workload_input(workload, card)
+    clean_up_on_signals()
     if not progress_console.is_terminal:
         remark("tokenmill demo: starting the embedded parts")
     with Steps() as steps:
@@ -80,8 +87,7 @@ def demo(
             steps.step("reconciling")
             results = collect(stack.settings, timed)
             steps.step("stopping")
-    for rejected in timed.fed.rejected:
-        remark(f"{rejected.file}, line {rejected.line}: {rejected.reason}")
+    show_rejected(timed.fed)
     if json_file is not None:
         document = orjson.dumps(report(results), option=orjson.OPT_INDENT_2) + b"\n"
         if str(json_file) == "-":
@@ -89,5 +95,5 @@ def demo(
         else:
             json_file.write_bytes(document)
     if str(json_file) != "-":
-        show(results, source.tenants[0])
+        show(results, source.tenants[0], settings.data_dir)
     sys.exit(0 if results.reconciliation.ok else 1)

@@ -18,6 +18,7 @@ from infra.cli.demo.stack import Stack
 from infra.cli.feeding import Fed, feed_trace, feed_workload
 from infra.clickhouse import connect
 from infra.config import Settings
+from infra.errors import ConfigurationError
 from infra.lag import wait_until_read
 from producers.control import ControlWriter
 from producers.rejected import Rejected
@@ -63,10 +64,14 @@ class Timed:
 def trace_input(trace: Trace, card: Path) -> Input:
     """A trace as input: every tenant is charged by one card, from the month of the earliest row on."""
     earliest: datetime | None = None
+    has_rows = False
     for item in trace:
+        has_rows = True
         if not isinstance(item, Rejected):
             first = pc.min(item.column("started_at")).as_py()
             earliest = first if earliest is None else min(earliest, first)
+    if not has_rows:
+        raise ConfigurationError(f"the trace {trace.path} has no rows", code="trace_empty")
     tenants = [f"tenant-{number:04d}" for number in range(trace.options.tenants)]
     return Input(
         lambda settings, advance: feed_trace(settings, trace, advance),

@@ -1,26 +1,30 @@
 """What a person sees of a demo: the steps while it runs, then the tables."""
 
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.spinner import Spinner
-from rich.table import Table
 
 from infra.cli.demo.results import Results
 from infra.cli.invoice_view import money, show_invoice
-from infra.cli.output import console, progress_console
+from infra.cli.output import console, progress_console, table
+from infra.config import Settings
 from rating.comparison import compare
 from rating.money import round_to_currency
-from sinks.balance import OUTCOMES
+from sinks.balance import OUTCOMES, Balance, Counts, total
 from sinks.queries import ModelUsage
 
 _EXAMPLE_UTILISATION = Decimal("0.7")
 _GPU_HOUR_PRICE = Decimal("3.00")
+_LONGEST_SOURCE = 12
 
 
 class Steps:
@@ -71,66 +75,89 @@ class Steps:
             self._what = ""
 
 
-def show(results: Results, shown_tenant: str | None) -> None:
+def show(results: Results, shown_tenant: str, data_dir: Path) -> None:
     """Print everything the demo has to show."""
     _balance(results)
-    _usage(results.usage)
+    _usage(results)
     _gpus(results)
-    chosen = [each for each in results.invoices if shown_tenant in (None, each.tenant_id)] or results.invoices
+    chosen = [each for each in results.invoices if each.tenant_id == shown_tenant] or results.invoices
     if chosen:
         show_invoice(chosen[0])
+        console.print()
     _comparison(results)
     _reconciliation(results)
-    _next_steps(results)
-
-
-def _table(title: str) -> Table:
-    return Table(title=f"[bold]{title}[/]", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), title_style="")
+    _next_steps(results, data_dir)
 
 
 def _balance(results: Results) -> None:
-    table = _table("Balance: where every event that was read ended")
-    table.add_column("source")
-    for name in ("read", *OUTCOMES):
-        table.add_column(name.replace("_", " "), justify="right")
-    for source, counts in results.balance.by_source().items():
-        table.add_row(source, *(f"{getattr(counts, name):,}" for name in ("read", *OUTCOMES)))
-    total = results.balance.total
-    table.add_section()
-    table.add_row("[bold]all[/]", *(f"[bold]{getattr(total, name):,}[/]" for name in ("read", *OUTCOMES)))
-    console.print(table)
-    for code, number in total.by_code.items():
+    counts = results.balance.total
+    columns = ["read", *(name for name in OUTCOMES if name != "rerouted" or counts.rerouted)]
+    shown = table("Balance: where every event that was read ended", "source", *(_heading(name) for name in columns))
+    for source, of_source in _by_kind_of_source(results.balance).items():
+        shown.add_row(source, *(f"{getattr(of_source, name):,}" for name in columns))
+    shown.add_section()
+    shown.add_row("[bold]all[/]", *(f"[bold]{getattr(counts, name):,}[/]" for name in columns))
+    console.print(shown)
+    for code, number in counts.by_code.items():
         console.print(f"  {number:,} {code}")
+    console.print()
 
 
-def _usage(usage: list[ModelUsage]) -> None:
-    table = _table("Usage and money by tenant and model")
-    for name in ("tenant", "model"):
-        table.add_column(name)
-    for name in ("requests", "input", "of it cached", "output", "of it reasoning", "amount"):
-        table.add_column(name, justify="right")
-    last = ""
-    for each in usage:
-        amounts = ", ".join(money(round_to_currency(amount, code), code) for code, amount in each.amounts.items())
-        counts = (each.requests, each.input_tokens, each.cache_read_tokens, each.output_tokens, each.reasoning_tokens)
-        tenant = each.tenant_id if each.tenant_id != last else ""
-        last = each.tenant_id
-        table.add_row(
-            tenant, each.model or "[dim]fees, GPUs[/]", *(f"{count:,}" if count else "" for count in counts), amounts
+def _by_kind_of_source(balance: Balance) -> dict[str, Counts]:
+    """Counts by source; the GPU meter has one source for each partition, which say little apart."""
+    kinds: dict[str, list[Counts]] = {}
+    for source, counts in balance.by_source().items():
+        kind, _, rest = source.partition("/")
+        short = rest if len(rest) <= _LONGEST_SOURCE else rest[:8] + "…"
+        kinds.setdefault("gpu-meter" if kind == "gpu-meter" else f"{kind}/{short}" if rest else source, []).append(
+            counts
         )
-    console.print(table)
+    return {kind: total(counts) for kind, counts in kinds.items()}
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", "\n")
+
+
+def _usage(results: Results) -> None:
+    shown = table(
+        "Usage and money by tenant and model",
+        "tenant, model",
+        *("requests", "input", "of it\ncached", "output", "of it\nreasoning", "amount"),
+    )
+    by_tenant: dict[str, list[ModelUsage]] = {}
+    for each in results.usage:
+        by_tenant.setdefault(each.tenant_id, []).append(each)
+    for tenant, models in by_tenant.items():
+        totals = [money(each.total, each.currency) for each in results.invoices if each.tenant_id == tenant]
+        shown.add_row(f"[bold]{tenant}[/]", "", "", "", "", "", f"[bold]{', '.join(totals)}[/]")
+        for each in models:
+            shown.add_row(*_model_row(each))
+    console.print(shown)
+    console.print(
+        "  [dim]Bold: the invoice, which rounds each of its lines. Below it amounts are rounded to be shown.[/]\n"
+    )
+
+
+def _model_row(usage: ModelUsage) -> list[str]:
+    amounts = ", ".join(money(round_to_currency(amount, code), code) for code, amount in usage.amounts.items())
+    counts = (usage.requests, usage.input_tokens, usage.cache_read_tokens, usage.output_tokens, usage.reasoning_tokens)
+    name = usage.model or "[dim]fees, GPUs[/]"
+    return [f"  {name}", *(f"{count:,}" if count else "" for count in counts), amounts]
 
 
 def _gpus(results: Results) -> None:
     if not results.gpus:
         return
-    table = _table("GPU-hours and tokens by GPU type")
-    table.add_column("GPU type")
-    for name in ("allocated h", "idle h", "busy h", "energy kWh", "tokens", "tokens per GPU-hour", "utilisation"):
-        table.add_column(name, justify="right")
+    shown = table(
+        "GPU-hours and tokens by GPU type",
+        "GPU type",
+        *("allocated\nhours", "idle\nhours", "busy\nhours", "energy\nkWh"),
+        *("tokens", "tokens per\nGPU-hour", "busy\nshare"),
+    )
     for each in results.gpus:
         share = each.utilisation
-        table.add_row(
+        shown.add_row(
             each.gpu_type,
             _rounded(each.allocated_hours),
             _rounded(each.idle_hours),
@@ -140,21 +167,17 @@ def _gpus(results: Results) -> None:
             _rounded(each.tokens_per_gpu_hour, "1"),
             "" if share is None else f"{_rounded(share * 100, '0.1')} %",
         )
-    console.print(table)
+    console.print(shown)
+    console.print()
 
 
 def _comparison(results: Results) -> None:
     """Selling tokens beside renting the GPU: the reference case, then the same from what was measured."""
-    table = _table("One GPU for a year: sold as tokens, or rented by the hour")
-    for name in (
+    shown = table(
+        "One GPU for a year: sold as tokens, or rented by the hour",
         "case",
-        "USD per million",
-        "tokens per hour",
-        "at",
-        "as tokens, USD a year",
-        "by the hour, USD a year",
-    ):
-        table.add_column(name, justify="right" if name != "case" else "left")
+        *("USD per\nmillion", "tokens\nper hour", "busy\nshare", "as tokens,\nUSD a year", "by the hour,\nUSD a year"),
+    )
     rows = [("reference", Decimal(1), Decimal(millions * 1_000_000), Decimal("0.6")) for millions in (30, 60)]
     price = next((each.per_million for each in results.prices if each.currency == "USD"), None)
     for gpu in results.gpus:
@@ -168,7 +191,7 @@ def _comparison(results: Results) -> None:
             price_per_gpu_hour=_GPU_HOUR_PRICE,
             gpu_utilisation=_EXAMPLE_UTILISATION,
         )
-        table.add_row(
+        shown.add_row(
             case,
             _rounded(per_million, "0.0001"),
             _rounded(tokens_per_hour, "1"),
@@ -176,8 +199,8 @@ def _comparison(results: Results) -> None:
             _rounded(outcome.tokens.per_year),
             _rounded(outcome.gpu_hours.per_year),
         )
-    console.print(table)
-    console.print(f"  [dim]renting: {_GPU_HOUR_PRICE} USD per GPU-hour, 70 % of the hours[/]")
+    console.print(shown)
+    console.print(f"  [dim]by the hour: {_GPU_HOUR_PRICE} USD per GPU-hour, rented for 70 % of the hours[/]\n")
 
 
 def _reconciliation(results: Results) -> None:
@@ -192,20 +215,30 @@ def _reconciliation(results: Results) -> None:
         console.print(f"  {problem}", markup=False)
 
 
-def _next_steps(results: Results) -> None:
+def _next_steps(results: Results, data_dir: Path) -> None:
     timed = results.timed
     console.print(
         f"[bold]Speed:[/] produced {timed.fed.events_per_s:,} events/s; "
         f"rated within {timed.rated_s:.1f} s and stored within {timed.stored_s:.1f} s of the first event"
     )
-    console.print(
-        "\nThe data stay in the data directory. Try:\n"
-        '  tokenmill query "SELECT sku, sum(quantity), sum(amount) FROM rated GROUP BY sku"\n'
-        "  tokenmill invoice --tenant tenant-0000\n"
-        "  tokenmill demo --trace FILE        an Azure, Mooncake or BurstGPT trace\n"
-        "  tokenmill demo --json report.json  the same as data",
-        markup=False,
-    )
+    name, where = _own_name(), "" if data_dir == Settings().data_dir else f" --data-dir {shlex.quote(str(data_dir))}"
+    lines = [
+        f"\nThe data stay in {data_dir}. Try:",
+        f'  {name} query{where} "SELECT sku, sum(amount) FROM rated GROUP BY sku"',
+        f"  {name} invoice{where} --tenant tenant-0000",
+        f"  {name} demo --trace FILE        an Azure, Mooncake or BurstGPT trace",
+        f"  {name} demo --json report.json  the same as data",
+    ]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def _own_name() -> str:
+    """How this program can be called from this shell."""
+    called = Path(sys.argv[0])
+    if shutil.which("tokenmill") or called.name != "tokenmill":
+        return "tokenmill"
+    here = Path.cwd()
+    return str(called.relative_to(here) if called.is_relative_to(here) else called)
 
 
 def _rounded(value: Decimal | None, step: str = "0.01") -> str:

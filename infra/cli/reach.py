@@ -1,0 +1,54 @@
+"""Finding out early, and within bounded time, that nobody answers where Kafka should be."""
+
+import time
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from infra.config import Settings
+from infra.errors import BrokerError, ConfigurationError
+from infra.kafka import client_config
+
+COMMAND_S = 5.0
+"""How long a command that prints a result waits for an answer."""
+SERVICE_S = 20.0
+"""How long a worker or a sink does: it may have been started together with the broker."""
+_CALL_S = 1.0
+
+
+def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> None:
+    """Wait until Kafka answers.
+
+    Raises BrokerError with the reason (refused, unknown host, wrong password or certificate) when it does not within
+    `timeout_s`, ConfigurationError when librdkafka does not know an option of TOKENMILL_KAFKA_OPTIONS.
+    """
+    reasons: list[str] = []
+
+    def note(error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            reasons.append(_reason(error.str()))
+
+    try:
+        client = AdminClient(client_config(settings, error_cb=note))
+    except KafkaException as failure:
+        raise ConfigurationError(f"TOKENMILL_KAFKA_OPTIONS: {failure.args[0].str()}") from None
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            client.list_topics(timeout=_CALL_S)
+        except KafkaException as failure:
+            client.poll(0)
+            if time.monotonic() > deadline:
+                reason = reasons[-1] if reasons else _reason(failure.args[0].str())
+                raise BrokerError(
+                    f"no Kafka answers at {settings.kafka.bootstrap} ({reason}): start it, or set TOKENMILL_KAFKA",
+                    code="broker_unreachable",
+                ) from None
+        else:
+            return
+
+
+def _reason(text: str) -> str:
+    """librdkafka's reason without addresses and timing: `Connection refused`."""
+    text = text.partition(" (after ")[0].partition(" (in state ")[0]
+    return text.rpartition(" failed: ")[2].rpartition("/bootstrap: ")[2]

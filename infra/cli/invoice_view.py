@@ -70,7 +70,8 @@ def show_invoice(invoice: Invoice) -> None:
         lines.add_row(line.sku + period, quantity_text(line.quantity), line.unit, money(line.amount, invoice.currency))
         if len(line.tiers) > 1:
             for tier in line.tiers:
-                lines.add_row(f"  [dim]{_tier_text(tier)}[/]", f"[dim]{quantity_text(tier.quantity)}[/]", "", "")
+                cells = (f"  {_tier_text(tier)}", quantity_text(tier.quantity), "", format_decimal(tier.amount))
+                lines.add_row(*cells, style="dim")
     lines.add_section()
     lines.add_row("[bold]total[/]", "", "", f"[bold]{money(invoice.total, invoice.currency)}[/]")
     console.print(lines)

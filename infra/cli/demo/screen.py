@@ -134,9 +134,7 @@ def _usage(results: Results) -> None:
         for each in models:
             shown.add_row(*_model_row(each))
     console.print(shown)
-    console.print(
-        "  [dim]Bold: the invoice, which rounds each of its lines. Below it amounts are rounded to be shown.[/]\n"
-    )
+    console.print("  [dim]Bold: the total of the invoice, which rounds each of its lines.[/]\n")
 
 
 def _model_row(usage: ModelUsage) -> list[str]:
@@ -218,7 +216,7 @@ def _reconciliation(results: Results) -> None:
 def _next_steps(results: Results, data_dir: Path) -> None:
     timed = results.timed
     console.print(
-        f"[bold]Speed:[/] produced {timed.fed.events_per_s:,} events/s; "
+        f"[bold]Speed:[/] produced {timed.fed.events_per_s:,} events/s;\n"
         f"rated within {timed.rated_s:.1f} s and stored within {timed.stored_s:.1f} s of the first event"
     )
     name, where = _own_name(), "" if data_dir == Settings().data_dir else f" --data-dir {shlex.quote(str(data_dir))}"

@@ -18,6 +18,11 @@ _LARGEST_CARD_BYTES = 512 * 1024
 """A card has to fit a record of the state topic, which brokers limit to 1 MiB."""
 
 
+def tick_source(settings: Settings) -> str:
+    """The CloudEvents source of the ticks that workers write on their own."""
+    return f"{settings.deployment}/worker"
+
+
 class Controls:
     """The catalog of one partition as of its position, and what of it changed since the last flush.
 

@@ -15,18 +15,18 @@ from rating.skus import is_unpriced, unpriced_leaves
 from rating.usage import UsageKey
 from schemas.control import RateCardActivated, Tick
 from schemas.exclusions import Outcome
-from schemas.headers import Numbering
+from schemas.headers import Numbering, header_texts
 from schemas.instants import to_microseconds
 from streams.balance import DEAD_LETTER, DUPLICATE, REROUTED, UNRATED, Balance, SourceBalance
 from streams.columns import codes, values_of
-from streams.controls import Controls
+from streams.controls import Controls, tick_source
 from streams.custom_units import custom_units
 from streams.decode import USAGE_KINDS, Control, Rows, Unusable, segments
 from streams.fold import MAX_ROWS, Additions
 from streams.kernels import I64, U8, unrated_rows
 from streams.meters import METERS, leaf_quantities
 from streams.numbering import REPEATED, BatchNumbers, SourceNumbers
-from streams.outcomes import Judge, Judged
+from streams.outcomes import NEVER_US, Judge, Judged
 from streams.processor import SourceRecord
 from streams.profiles import row_profiles, used_codes
 from streams.rated_state import RatedState
@@ -38,6 +38,7 @@ from streams.transactions import OutgoingRecord
 log = get_logger(__name__)
 
 _REMEMBERED_MASKS = 100_000
+_MOST_STRETCHES = 64
 NO_ACCOUNT = 1 << 62
 """In a mask of meters without a price: the tenant has no account at all. No meter has this bit."""
 
@@ -97,7 +98,8 @@ class RateProcessor:
     @property
     def heavy(self) -> bool:
         """True when so much is pending that a flush should not wait for the clock."""
-        return self._rejects.heavy or any(table.rows > MAX_ROWS // 2 for table in self._additions.values())
+        many = len(self._stretches) > _MOST_STRETCHES
+        return many or self._rejects.heavy or any(table.rows > MAX_ROWS // 2 for table in self._additions.values())
 
     def restore(self, state: Iterable[tuple[bytes, bytes]], position: bytes | None) -> int | None:
         """Take over the committed state; the event-id window is learnt again from the log."""
@@ -300,9 +302,7 @@ class RateProcessor:
     def _control(self, control: Control) -> None:
         record = control.record
         if isinstance(record, Tick):
-            # No further ahead of the log than an event may be.
-            limit_us = control.source.log_time_us + self._judge.rules.future_us
-            self._judge.tick(min(to_microseconds(record.time), limit_us))
+            self._tick(control.source, to_microseconds(record.time))
             return
         before = self._controls.catalog
         try:
@@ -317,6 +317,16 @@ class RateProcessor:
         if self._additions and self._controls.catalog is not before:
             # What was read before is priced by the catalog of its time first: where a flush falls must not show.
             self._end_stretch(control.source.offset - 1, before)
+
+    def _tick(self, source: SourceRecord, time_us: int) -> None:
+        """Let time go on, no further ahead of the log than an event may be.
+
+        A worker's own tick does not begin a partition's time: before the first event nothing can close, and a deployment
+        that waited for its first events may be given those of an earlier year.
+        """
+        own = header_texts(source.headers).get("ce_source") == tick_source(self._settings)
+        if not own or self._judge.watermark_us != NEVER_US:
+            self._judge.tick(min(time_us, source.log_time_us + self._judge.rules.future_us))
 
     def _end_stretch(self, position: int, catalog: Catalog) -> None:
         self._stretches.append(

@@ -11,6 +11,7 @@ from infra.kafka import client_config
 from infra.logs import get_logger
 from schemas.control import Tick, encode_control
 from schemas.instants import format_instant
+from streams.controls import tick_source
 
 log = get_logger(__name__)
 
@@ -33,7 +34,7 @@ class Ticker:
         """`now` is the clock, injected for tests."""
         self._after_s = settings.tick_after_s
         self._topic = settings.topics.usage_events
-        self._source = f"{settings.deployment}/worker"
+        self._source = tick_source(settings)
         self._now = now
         self._producer = Producer(client_config(settings) | {"enable.idempotence": True, "acks": "all"})
         self._seen: dict[int, tuple[int, datetime]] = {}

@@ -174,6 +174,13 @@ def test_values_that_change_places_are_another_content() -> None:
     assert first != second
 
 
+def test_the_content_leaves_the_identity_out_and_the_order_of_units() -> None:
+    said: dict[str, Any] = {"request_id": "r", "units": {"x": "1", "y": "2"}}
+    turned: dict[str, Any] = {"request_id": "r", "units": {"y": "2", "x": "1"}}
+    batch = batch_of([usage("a", **said), usage("b", source="other", **turned)])
+    assert len(set(contents(batch).tolist())) == 1
+
+
 def test_the_identity_is_source_and_id_and_nothing_else() -> None:
     events = [usage("a"), usage("a", source="b"), usage("b"), usage("ab", source="c"), usage("b", source="ca")]
     assert len(set(identities(batch_of(events)).tolist())) == 5
@@ -230,3 +237,12 @@ def test_mixed_codes_tell_combinations_apart_also_where_numbers_would_overflow(d
     mixed = mixed_codes([(np.array(column, dtype=np.int64), distinct) for column in table]).tolist()
     combinations = list(zip(*table, strict=True))
     assert len(set(zip(combinations, mixed, strict=True))) == len(set(combinations)) == len(set(mixed))
+
+
+def test_mixed_codes_lose_no_column_to_overflow() -> None:
+    first = np.array([0, 1, 2, 0], dtype=np.int64)
+    rest = np.zeros(4, dtype=np.int64)
+    wide = (1 << 32) - 1
+    mixed = mixed_codes([(first, wide), (rest, wide), (rest, wide), (rest, 5)]).tolist()
+    assert mixed[0] == mixed[3]
+    assert len(set(mixed)) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -266,6 +267,23 @@ def test_a_tick_reaches_no_further_than_an_event_may() -> None:
     run = rate(log.records).all()
     assert run.outcomes() == {"rated": 1}
     assert orjson.loads(run.state[POSITION_KEY])[2] == log.log_time_us + 300 * 1_000_000
+
+
+def test_a_workers_own_tick_does_not_begin_the_time_of_a_partition() -> None:
+    log = log_with(PRICED)
+
+    def own(time: datetime) -> None:
+        record = log.tick(time)
+        log.records[-1] = replace(record, headers={**record.headers, "ce_source": b"tokenmill/worker"})
+
+    own(at(11, 22))
+    log.batch([usage("a", at(1, 10))])
+    run = rate(log.records).all(1)
+    assert run.outcomes() == {"rated": 1}
+    own(at(11, 22))
+    log.batch([usage("b", at(1, 10))])
+    run.all(1)
+    assert run.outcomes() == {"rated": 1, "dead_letter": 1}
 
 
 @pytest.mark.parametrize("minutes", [15, 30, 60])

@@ -295,4 +295,5 @@ def _card_content(card: Mapping[str, Any]) -> tuple[bytes, str, str]:
 def _invalid(code: str, what: str, error: ValidationError) -> ControlError:
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    return ControlError(f"{what}: {place + ': ' if place else ''}{first['msg']}", code=code)
+    reason = first["msg"].removeprefix("Value error, ")
+    return ControlError(f"{what}: {place + ': ' if place else ''}{reason}", code=code, exit_code=2)

@@ -7,7 +7,7 @@ import click
 
 from infra.cli.options import KAFKA, Instant, with_settings
 from infra.cli.output import print_json
-from infra.cli.reach import require_kafka
+from infra.cli.reach import require_topics
 from infra.config import Settings
 
 
@@ -47,7 +47,7 @@ def assign(
 
     if end is not None and end <= start:
         raise click.BadParameter("must be after --from", param_hint="--to")
-    require_kafka(settings)
+    require_topics(settings, settings.topics.rating_catalog, settings.topics.usage_events)
     with ControlWriter(settings, author or getpass.getuser()) as writer:
         new = writer.assign(tenant, card, start, end)
     if as_json:

@@ -7,7 +7,7 @@ import click
 
 from infra.cli.options import KAFKA, Instant, with_settings
 from infra.cli.output import print_json, progress_bar
-from infra.cli.reach import require_kafka
+from infra.cli.reach import require_topics
 from infra.config import Settings
 
 
@@ -53,7 +53,7 @@ def emit(
     from producers.workload.workload import Workload
 
     opened = None if trace is None else open_trace(trace, TraceOptions(tenants, models, seed, start))
-    require_kafka(settings)
+    require_topics(settings, settings.topics.usage_events, settings.topics.gpu_samples)
     with progress_bar("sending events") as advance:
         if opened is not None:
             fed = feed_trace(settings, opened, advance)

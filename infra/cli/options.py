@@ -21,6 +21,8 @@ FLAGS = {
     "data_dir": "where embedded parts keep their files  [env: TOKENMILL_DATA_DIR; default: .tokenmill]",
     "log_level": "debug, info, warning or error  [env: TOKENMILL_LOG_LEVEL]",
 }
+_FIRST_YEAR, _LAST_YEAR = 1970, 2199
+"""What events may say about their time."""
 KAFKA = ("kafka", "deployment")
 STORE = ("clickhouse", "data_dir", "deployment")
 BOTH = ("kafka", "clickhouse", "deployment")
@@ -71,9 +73,12 @@ class Instant(click.ParamType):
             return value
         try:
             instant = datetime.fromisoformat(str(value))
-            return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+            instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is not an instant such as 2026-01-01T00:00:00Z", param, ctx)
+        if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
+            self.fail(f"{value!r} is outside the years {_FIRST_YEAR} to {_LAST_YEAR}", param, ctx)
+        return instant
 
 
 class Month(click.ParamType):

@@ -8,7 +8,7 @@ import click
 from infra.cli.cards import load_cards
 from infra.cli.options import KAFKA, with_settings
 from infra.cli.output import print_json
-from infra.cli.reach import require_kafka
+from infra.cli.reach import require_topics
 from infra.config import Settings
 
 
@@ -39,7 +39,7 @@ def publish(settings: Settings, files: tuple[Path, ...], author: str | None, as_
     from producers.control import ControlWriter
 
     cards = load_cards(files, settings)
-    require_kafka(settings)
+    require_topics(settings, settings.topics.rating_catalog, settings.topics.usage_events)
     results: list[dict[str, object]] = []
     with ControlWriter(settings, author or getpass.getuser()) as writer:
         for file, card in cards:

@@ -16,8 +16,24 @@ SERVICE_S = 20.0
 _CALL_S = 1.0
 
 
-def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> None:
-    """Wait until Kafka answers.
+def require_topics(settings: Settings, *names: str, timeout_s: float = COMMAND_S) -> None:
+    """Wait until Kafka answers and see that it has these topics.
+
+    Asking for a topic by name would create it on some brokers, with another number of partitions than ours. Raises
+    BrokerError `unknown_topic`, and what `require_kafka` raises.
+    """
+    there = require_kafka(settings, timeout_s)
+    missing = sorted(set(names) - there)
+    if missing:
+        raise BrokerError(
+            f"Kafka at {settings.kafka.bootstrap} has no topic {', '.join(missing)}: run `tokenmill topics apply`, or set "
+            "TOKENMILL_TOPIC_PREFIX",
+            code="unknown_topic",
+        )
+
+
+def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> frozenset[str]:
+    """Wait until Kafka answers; the names of its topics.
 
     Raises BrokerError with the reason (refused, unknown host, wrong password or certificate) when it does not within
     `timeout_s`, ConfigurationError when librdkafka does not know an option of TOKENMILL_KAFKA_OPTIONS.
@@ -35,7 +51,7 @@ def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            client.list_topics(timeout=_CALL_S)
+            return frozenset(client.list_topics(timeout=_CALL_S).topics)
         except KafkaException as failure:
             client.poll(0)
             if time.monotonic() > deadline:
@@ -44,8 +60,6 @@ def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> None:
                     f"no Kafka answers at {settings.kafka.bootstrap} ({reason}): start it, or set TOKENMILL_KAFKA",
                     code="broker_unreachable",
                 ) from None
-        else:
-            return
 
 
 def _reason(text: str) -> str:

@@ -6,7 +6,7 @@ import click
 
 from infra.cli.options import BOTH, with_settings
 from infra.cli.output import print_json, working
-from infra.cli.reach import require_kafka
+from infra.cli.reach import require_topics
 from infra.config import Settings
 
 
@@ -26,7 +26,7 @@ def reconcile(settings: Settings, as_json: bool) -> None:
     """
     from sinks.reconcile import reconcile as compare
 
-    require_kafka(settings)
+    require_topics(settings, *settings.topics.all())
     with working("comparing Kafka with ClickHouse"):
         report = compare(settings)
     if as_json:

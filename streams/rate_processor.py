@@ -1,7 +1,6 @@
 """One partition of usage: read, judge, fold; and at each flush, price and publish (DESIGN D2 to D8)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import orjson
@@ -29,6 +28,7 @@ from streams.numbering import REPEATED, BatchNumbers, SourceNumbers
 from streams.outcomes import NEVER_US, Judge, Judged
 from streams.processor import SourceRecord
 from streams.profiles import row_profiles, used_codes
+from streams.rate_snapshot import RateSnapshot, Stretch
 from streams.rated_state import RatedState
 from streams.rejects import Rejects
 from streams.restore import POSITION_KEY, describe
@@ -41,36 +41,6 @@ _REMEMBERED_MASKS = 100_000
 _MOST_STRETCHES = 64
 NO_ACCOUNT = 1 << 62
 """In a mask of meters without a price: the tenant has no account at all. No meter has this bit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """A stretch of the log that one catalog prices, up to and including `position`."""
-
-    position: int
-    watermark_us: int
-    catalog: Catalog
-    additions: dict[str, Additions]
-    """By the period the usage is booked in; "" for usage that came before its period closed."""
-    begun: frozenset[str]
-    """The periods in which time has stood."""
-
-
-@dataclass(slots=True)
-class RateSnapshot:
-    """What was read since the last flush, cut loose from what reading goes on changing."""
-
-    position: int
-    watermark_us: int
-    stretches: list[Stretch]
-    """In the order of the log; the last one ends at `position`."""
-    controls: list[OutgoingRecord]
-    numbers: dict[tuple[str, int], SourceNumbers]
-    balance: dict[str, SourceBalance]
-    rejects: Rejects
-    window_from: int | None
-    window_oldest_minute: int
-    evicted_minutes: int
 
 
 class RateProcessor:

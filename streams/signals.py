@@ -1,10 +1,7 @@
 """What the stream tells people: the balance, missing batches, usage without a price, an event window cut short."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from infra.config import Settings
 from infra.topics import RegisteredLog
@@ -13,11 +10,9 @@ from schemas.instants import from_microseconds
 from schemas.signals import PolicySignal, encode_signal
 from streams.numbering import SourceNumbers
 from streams.outcomes import NEVER_US
+from streams.rate_snapshot import RateSnapshot
 from streams.transactions import OutgoingRecord
 from streams.unpriced import UnpricedUsage
-
-if TYPE_CHECKING:
-    from streams.rate_processor import RateSnapshot
 
 OPERATOR = "_operator"
 """The tenant of signals that concern the operator and no tenant."""

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from infra.config import Settings
 from infra.errors import BrokerError
-from infra.kafka import broker_error, client_config, read_to_end
+from infra.kafka import broker_error, client_config, end_offsets, read_to_end
 from producers.errors import ControlError
 from schemas.control import DEFAULT_ACCOUNT, AccountAssigned, ControlRecord, RateCardActivated, Tick, encode_control
 from schemas.headers import RecordHeaders
@@ -56,7 +56,10 @@ def read_catalog(settings: Settings) -> PublishedCatalog:
     """
     cards: dict[tuple[str, str], RateCardActivated] = {}
     assignments: dict[tuple[str, str], AccountAssigned] = {}
-    for message in read_to_end(settings, settings.topics.rating_catalog, 0):
+    topic = settings.topics.rating_catalog
+    # A commit returns before everybody can read what it wrote: wait for all that was there when this was called.
+    end = end_offsets(settings, topic, [0])[0]
+    for message in read_to_end(settings, topic, 0, until=end):
         key, value = (message.key() or b"").decode("utf-8", "replace"), message.value()
         kind, _, rest = key.partition("|")
         if kind not in (_CARD, _ASSIGNMENT) or value is None:

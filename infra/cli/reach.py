@@ -17,23 +17,33 @@ _CALL_S = 1.0
 
 
 def require_topics(settings: Settings, *names: str, timeout_s: float = COMMAND_S) -> None:
-    """Wait until Kafka answers and see that it has these topics.
+    """Wait until Kafka answers and see that it has these topics, with the configured number of partitions.
 
-    Asking for a topic by name would create it on some brokers, with another number of partitions than ours. Raises
-    BrokerError `unknown_topic`, and what `require_kafka` raises.
+    Asking for a topic by name would create it on some brokers, with another number than ours; a process that counts other
+    partitions than there are would send tenants to the wrong ones. Raises BrokerError `unknown_topic`, ConfigurationError
+    `partition_count`, and what `require_kafka` raises.
     """
     there = require_kafka(settings, timeout_s)
-    missing = sorted(set(names) - there)
+    missing = sorted(set(names) - set(there))
     if missing:
+        named = missing[0] + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
         raise BrokerError(
-            f"Kafka at {settings.kafka.bootstrap} has no topic {', '.join(missing)}: run `tokenmill topics apply`, or set "
+            f"Kafka at {settings.kafka.bootstrap} has no topic {named}: run `tokenmill topics apply`, or set "
             "TOKENMILL_TOPIC_PREFIX",
             code="unknown_topic",
+            missing=missing,
         )
+    for name in sorted(set(names) - {settings.topics.rating_catalog}):
+        if there[name] != settings.partitions:
+            raise ConfigurationError(
+                f"topic {name} has {there[name]} partitions, TOKENMILL_PARTITIONS says {settings.partitions}: set it to "
+                f"{there[name]}",
+                code="partition_count",
+            )
 
 
-def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> frozenset[str]:
-    """Wait until Kafka answers; the names of its topics.
+def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> dict[str, int]:
+    """Wait until Kafka answers; its topics with their numbers of partitions.
 
     Raises BrokerError with the reason (refused, unknown host, wrong password or certificate) when it does not within
     `timeout_s`, ConfigurationError when librdkafka does not know an option of TOKENMILL_KAFKA_OPTIONS.
@@ -51,7 +61,8 @@ def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> frozenset
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return frozenset(client.list_topics(timeout=_CALL_S).topics)
+            found = client.list_topics(timeout=_CALL_S).topics
+            return {name: len(topic.partitions) for name, topic in found.items()}
         except KafkaException as failure:
             client.poll(0)
             if time.monotonic() > deadline:

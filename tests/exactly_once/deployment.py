@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from infra import topics
 from infra.config import Settings
-from infra.kafka import client_config
+from infra.kafka import admin, client_config
 from producers.control import ControlWriter
 from streams.transactions import group_id
 from tests.exactly_once import oracle, results
@@ -29,13 +31,25 @@ class Deployment:
     directory: Path
     workers: list[Worker] = field(default_factory=list)
 
-    def prepare(self) -> None:
-        """Create the topics, publish the card, make it everybody's."""
+    def prepare(self, tenants: Iterable[str] = ("*",)) -> None:
+        """Create the topics, publish the card, and charge these tenants by it ("*": all)."""
         self.directory.mkdir(parents=True, exist_ok=True)
         topics.apply(self.settings)
         with ControlWriter(self.settings, "test") as writer:
             writer.publish_card(oracle.CARD)
-            writer.assign("*", "standard", EPOCH)
+            for tenant in tenants:
+                writer.assign(tenant, "standard", EPOCH)
+
+    def remove(self) -> None:
+        """End what still runs, delete the topics."""
+        for worker in self.workers:
+            worker.__exit__(None, None, None)
+        with suppress(KafkaException):  # tidying up: a broker that has gone has no topics
+            client = admin(self.settings)
+            prefix = self.settings.topic_prefix
+            names = [name for name in client.list_topics(timeout=5).topics if name.startswith(prefix)]
+            for future in client.delete_topics(names, operation_timeout=10).values():
+                future.result()
 
     @property
     def fault_log(self) -> Path:
@@ -70,7 +84,8 @@ class Deployment:
     def committed(self) -> int:
         """How many records of usage are committed, over all partitions."""
         with _Progress(self.settings) as progress:
-            return sum(progress.committed(self.settings.topics.usage_events).values())
+            found = eventually(lambda: progress.committed(self.settings.topics.usage_events), what="committed offsets")
+            return sum(found.values())
 
     def check(self, rows: pa.RecordBatch, *, sent_times: int = 1) -> None:
         """Everything that was sent is in the totals once, in the balance as often as it was sent, and nowhere else."""

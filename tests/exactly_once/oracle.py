@@ -83,10 +83,10 @@ def unique(rows: pa.RecordBatch) -> list[dict[str, Any]]:
 
 
 def _facts(rows: pa.RecordBatch) -> Iterable[dict[str, Any]]:
-    names = (
-        "source id tenant_id response_model status input_tokens cache_read_input_tokens cache_write_input_tokens "
-        "output_tokens reasoning_output_tokens"
-    ).split()
+    names = [
+        *("source", "id", "tenant_id", "response_model", "status", "input_tokens", "output_tokens"),
+        *("cache_read_input_tokens", "cache_write_input_tokens", "reasoning_output_tokens"),
+    ]
     columns = [rows.column(name).to_pylist() for name in names]
     ended_us = rows.column("ended_at").cast(pa.int64()).to_pylist()
     for *values, ended in zip(*columns, ended_us, strict=True):

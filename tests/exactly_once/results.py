@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
 import orjson
+from confluent_kafka import Message
 
 from infra.config import Settings
-from infra.kafka import Isolation, read_all
+from infra.kafka import Isolation, end_offsets, read_all
 from schemas.dead_letters import DeadLetter, decode_dead_letter
 from schemas.exclusions import decode_exclusions
 from tests.exactly_once.oracle import Place, Totals
+
+_SETTLE_S = 20.0
+"""Longer than a transaction that nobody ends is left open."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,20 @@ class RatedRecord:
         return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
 
 
+def records_of(settings: Settings, topic: str, isolation: Isolation = "read_committed") -> Iterator[Message]:
+    """Everything in a topic. A commit returns before everybody can read what it wrote: waits until no transaction is open."""
+    deadline = time.monotonic() + _SETTLE_S
+    while end_offsets(settings, topic) != end_offsets(settings, topic, isolation="read_committed"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"a transaction on {topic} does not end")
+    yield from read_all(settings, topic, isolation=isolation)
+
+
 def rated_records(settings: Settings, isolation: Isolation = "read_committed") -> list[RatedRecord]:
     """All rated records in the order of the log of each partition."""
     return [
         RatedRecord(message.key() or b"", orjson.loads(message.value() or b""), message.partition(), message.offset())
-        for message in read_all(settings, settings.topics.usage_rated, isolation=isolation)
+        for message in records_of(settings, settings.topics.usage_rated, isolation)
     ]
 
 
@@ -71,10 +85,10 @@ def check_revisions(settings: Settings) -> None:
         last[record.key] = record
 
 
-def totals(settings: Settings) -> Totals:
+def totals_of(records: Iterable[RatedRecord]) -> Totals:
     """Quantity and amount of the last record of each key of token usage."""
     found: Totals = {}
-    for record in {record.key: record for record in rated_records(settings)}.values():
+    for record in {record.key: record for record in records}.values():
         content = record.content
         if content["meter"].startswith("gpu_"):
             continue
@@ -88,7 +102,7 @@ def totals(settings: Settings) -> Totals:
 
 def check_totals(settings: Settings, expected: Totals) -> None:
     """Every total is what it should be, to the last digit, and there is no other."""
-    found = totals(settings)
+    found = totals_of(rated_records(settings))
     wrong = [
         f"{place}: {found.get(place)} instead of {expected.get(place)}"
         for place in sorted(found.keys() | expected.keys())
@@ -100,7 +114,7 @@ def check_totals(settings: Settings, expected: Totals) -> None:
 def signals(settings: Settings) -> dict[bytes, dict[str, Any]]:
     """The last signal of each policy; revisions only rise."""
     last: dict[bytes, dict[str, Any]] = {}
-    for message in read_all(settings, settings.topics.usage_signals):
+    for message in records_of(settings, settings.topics.usage_signals):
         key, signal = message.key() or b"", orjson.loads(message.value() or b"")
         assert key not in last or last[key]["revision"] <= signal["revision"], f"{key!r} goes back"
         last[key] = signal
@@ -120,7 +134,7 @@ def balance(settings: Settings, sources: tuple[str, ...] = ()) -> Counter[str]:
 def excluded(settings: Settings) -> Counter[str]:
     """Excluded rows by outcome; no row is excluded twice."""
     rows: Counter[tuple[object, ...]] = Counter()
-    for message in read_all(settings, settings.topics.usage_excluded):
+    for message in records_of(settings, settings.topics.usage_excluded):
         for row in decode_exclusions(message.value() or b"").to_pylist():
             rows[row["log_epoch"], row["partition"], row["offset"], row["row"], row["outcome"]] += 1
     assert not rows or max(rows.values()) == 1, "a row is excluded twice"
@@ -133,7 +147,7 @@ def excluded(settings: Settings) -> Counter[str]:
 def dead_letters(settings: Settings) -> dict[tuple[int, int], DeadLetter]:
     """Dead letters by partition and offset of the record they are of; one per record."""
     letters: dict[tuple[int, int], list[DeadLetter]] = defaultdict(list)
-    for message in read_all(settings, settings.topics.usage_dlq):
+    for message in records_of(settings, settings.topics.usage_dlq):
         letter = decode_dead_letter(message.value(), message.headers())
         letters[letter.source.partition, letter.source.offset].append(letter)
     several = {place: len(each) for place, each in letters.items() if len(each) > 1}

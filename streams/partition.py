@@ -1,6 +1,7 @@
 """Running one partition of a source topic: fence, restore, read, flush in transactions, acknowledge (DESIGN D3)."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -21,6 +22,9 @@ log = get_logger(__name__)
 
 _STALE_LIMIT_S = 15.0
 """Records that Faust still held from before a rebalance are through within moments."""
+_LONGEST_REST_S = 5.0
+_COMPUTING = threading.Semaphore(1)
+"""One flush computes at a time: threads share one interpreter, so several at once would only starve the reading."""
 
 
 class Acknowledgeable(Protocol):
@@ -84,6 +88,7 @@ class PartitionRunner(Generic[SnapshotT]):
         self._flushed_position = -1
         self._read_before_hole: int | None = None
         self._stale_since: float | None = None
+        self._rests_until = 0.0
         self.closing = False
 
     async def start(self) -> None:
@@ -161,15 +166,20 @@ class PartitionRunner(Generic[SnapshotT]):
         return self._ready.is_set() and not self.closing
 
     @property
-    def dirty(self) -> bool:
-        """Whether something was read that is not committed yet."""
-        return self.ready and self.position != self._flushed_position
+    def due(self) -> bool:
+        """Whether something was read that is not committed yet, and the last flush is over for as long as it took.
+
+        A flush costs by the usage keys that changed: where it takes long, more reading between two of them makes it
+        cheaper per event.
+        """
+        return self.ready and self.position != self._flushed_position and time.monotonic() >= self._rests_until
 
     async def flush(self) -> None:
         """Commit everything read so far in one transaction, then acknowledge it. Reading may go on meanwhile."""
         async with self._flushing:
             if not self._ready.is_set() or self.position == self._flushed_position or self._transactions is None:
                 return
+            began = time.monotonic()
             position, acknowledge = self.position, self._unacknowledged
             self._unacknowledged = []
             snapshot = self._processor.snapshot(position)
@@ -178,13 +188,17 @@ class PartitionRunner(Generic[SnapshotT]):
             self._flushed_position = position
             for event in acknowledge:
                 event.ack()
+            ended = time.monotonic()
+            self._rests_until = ended + min(ended - began, _LONGEST_REST_S)
 
     def _commit(self, snapshot: SnapshotT, position: int, before_hole: int | None) -> None:
         if self._transactions is None:
             raise RuntimeError("a partition is flushed only after it was taken over")
         if before_hole is not None:
             self._check_hole(before_hole)
-        self._transactions.commit(self._processor.outgoing(snapshot), position + 1)
+        with _COMPUTING:
+            records = self._processor.outgoing(snapshot)
+        self._transactions.commit(records, position + 1)
 
     def _check_hole(self, position: int) -> None:
         """Offsets behind `position` were skipped: markers of transactions, unless the log no longer begins before them.

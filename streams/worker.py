@@ -88,7 +88,7 @@ class Worker:
             await asyncio.sleep(self._settings.flush_interval_s)
             for tp, runner in list(self._runners.items()):
                 runner.check_delivery()
-                if runner.dirty and tp not in under_way:
+                if runner.due and tp not in under_way:
                     under_way.add(tp)
                     self._spawn(flush(tp, runner))
             if self._ticker is not None:

@@ -24,7 +24,7 @@ def account() -> None:
     epilog="""\b
 Examples:
   tokenmill account assign tenant-0001 standard --from 2026-01-01
-  tokenmill account assign '*' standard --from 2026-01-01     the default card"""
+  tokenmill account assign '*' standard --from 2026-01-01   the default card"""
 )
 @click.argument("tenant")
 @click.argument("card")

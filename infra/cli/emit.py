@@ -14,7 +14,7 @@ from infra.config import Settings
 @click.command(
     epilog="""\b
 Examples:
-  tokenmill emit                                   200,000 synthetic requests and their GPU samples
+  tokenmill emit             200,000 synthetic requests and their GPU samples
   tokenmill emit --requests 1000000 --seed 7
   tokenmill emit --trace AzureLLMInferenceTrace_conv.csv"""
 )

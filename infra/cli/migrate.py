@@ -13,7 +13,7 @@ from infra.config import Settings
     epilog="""\b
 Examples:
   tokenmill migrate --dry-run
-  tokenmill migrate --clickhouse http://default:secret@localhost:8123/tokenmill"""
+  tokenmill migrate --clickhouse http://me:secret@localhost:8123/tokenmill"""
 )
 @click.option("--dry-run", is_flag=True, help="show what would be applied")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")

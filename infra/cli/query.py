@@ -21,7 +21,7 @@ _OUTPUT = {
 @click.command(
     epilog="""\b
 Examples:
-  tokenmill query "SELECT tenant_id, sum(amount) FROM rated GROUP BY tenant_id"
+  tokenmill query "SELECT tenant_id, sum(amount) FROM rated GROUP BY 1"
   tokenmill query --json "SELECT count() FROM usage_raw"
   tokenmill query --format CSVWithNames "SELECT * FROM rated" > rated.csv"""
 )

@@ -16,14 +16,15 @@ SERVICE_S = 20.0
 _CALL_S = 1.0
 
 
-def require_topics(settings: Settings, *names: str, timeout_s: float = COMMAND_S) -> None:
+def require_topics(settings: Settings, *names: str, patient: bool = False) -> None:
     """Wait until Kafka answers and see that it has these topics, with the configured number of partitions.
 
+    `patient`: wait SERVICE_S instead of COMMAND_S.
     Asking for a topic by name would create it on some brokers, with another number than ours; a process that counts other
     partitions than there are would send tenants to the wrong ones. Raises BrokerError `unknown_topic`, ConfigurationError
     `partition_count`, and what `require_kafka` raises.
     """
-    there = require_kafka(settings, timeout_s)
+    there = require_kafka(settings, SERVICE_S if patient else COMMAND_S)
     missing = sorted(set(names) - set(there))
     if missing:
         named = missing[0] + (f" and {len(missing) - 1} others" if len(missing) > 1 else "")
@@ -42,11 +43,11 @@ def require_topics(settings: Settings, *names: str, timeout_s: float = COMMAND_S
             )
 
 
-def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> dict[str, int]:
+def require_kafka(settings: Settings, timeout_s: float | None = None) -> dict[str, int]:
     """Wait until Kafka answers; its topics with their numbers of partitions.
 
     Raises BrokerError with the reason (refused, unknown host, wrong password or certificate) when it does not within
-    `timeout_s`, ConfigurationError when librdkafka does not know an option of TOKENMILL_KAFKA_OPTIONS.
+    `timeout_s` (default: COMMAND_S), ConfigurationError when librdkafka does not know an option of TOKENMILL_KAFKA_OPTIONS.
     """
     reasons: list[str] = []
 
@@ -58,7 +59,7 @@ def require_kafka(settings: Settings, timeout_s: float = COMMAND_S) -> dict[str,
         client = AdminClient(client_config(settings, error_cb=note))
     except KafkaException as failure:
         raise ConfigurationError(f"TOKENMILL_KAFKA_OPTIONS: {failure.args[0].str()}") from None
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + (COMMAND_S if timeout_s is None else timeout_s)
     while True:
         try:
             found = client.list_topics(timeout=_CALL_S).topics

@@ -3,7 +3,7 @@
 import click
 
 from infra.cli.options import BOTH, with_settings
-from infra.cli.reach import SERVICE_S, require_topics
+from infra.cli.reach import require_topics
 from infra.cli.stopping import leave_on_sigterm
 from infra.config import Settings
 
@@ -23,7 +23,7 @@ def sink(settings: Settings, topics: tuple[str, ...], accept_new_log: bool) -> N
     Start several; they share the partitions. SIGTERM ends it with exit code 0.
     """
     leave_on_sigterm()
-    require_topics(settings, *settings.topics.all(), timeout_s=SERVICE_S)
+    require_topics(settings, *settings.topics.all(), patient=True)
     from sinks.runner import run_until_signal
 
     run_until_signal(settings, topics or None, accept_new_logs=accept_new_log)

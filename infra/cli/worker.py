@@ -5,7 +5,7 @@ import sys
 import click
 
 from infra.cli.options import KAFKA, with_settings
-from infra.cli.reach import SERVICE_S, require_topics
+from infra.cli.reach import require_topics
 from infra.cli.stopping import leave_on_sigterm
 from infra.config import Settings
 
@@ -23,7 +23,7 @@ def worker(settings: Settings) -> None:
     Start several; they share the partitions. SIGTERM commits what was read and leaves with exit code 0.
     """
     leave_on_sigterm()
-    require_topics(settings, *settings.topics.all(), timeout_s=SERVICE_S)
+    require_topics(settings, *settings.topics.all(), patient=True)
     from streams.run import run_worker
 
     sys.exit(run_worker(settings))

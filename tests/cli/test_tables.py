@@ -57,9 +57,7 @@ def _results(*, rerouted: int = 0) -> Results:
     sources += [SourceCounts(number, f"gpu-meter/{number}", moved) for number in range(4)]
     sources.append(SourceCounts(0, "trace/" + "0123456789abcdef" * 4, counts))
     usage = [
-        ModelUsage(
-            tenant, model, 1_234_567, 999_999_999, 987_654_321, 123_456_789, 12_345_678, {"USD": Decimal("9876.54")}
-        )
+        ModelUsage(tenant, model, 123_456, 999_999_999, 987_654_321, 12_345_678, 1_234_567, {"USD": Decimal("9876.54")})
         for tenant in _TENANTS
         for model in ("", "model-00", "model-01")
     ]

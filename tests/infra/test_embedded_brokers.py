@@ -155,12 +155,13 @@ def test_three_nodes_go_on_without_one_and_take_it_back(apache_three: ApacheKafk
     assert kafka.broker_count(settings) == 3
 
     apache_three.kill(2)
-    kafka.write(settings, events, [kafka.Record(None, b"without", n) for n in range(4)])
+    kafka.write(settings, events, [kafka.Record(None, b"without", n) for n in range(4)], timeout_s=120)
     assert apache_three.running == (1, 3)
     apache_three.restart(2)
     eventually(lambda: _in_sync(settings, events) == 3, timeout=30, what="all replicas in sync")
     apache_three.freeze(3)
-    kafka.write(settings, events, [kafka.Record(None, b"frozen", n) for n in range(4)])
+    # A client waits on the frozen node's open connection before it asks another one.
+    kafka.write(settings, events, [kafka.Record(None, b"frozen", n) for n in range(4)], timeout_s=120)
     apache_three.thaw(3)
 
     eventually(lambda: kafka.broker_count(settings) == 3, timeout=30)

@@ -5,6 +5,7 @@ differently than last emitted is published as absolute totals with the revision 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 import orjson
 
@@ -46,6 +47,8 @@ class RatedState:
         self._settings = settings
         self._source = source
         self._partition = partition
+        self._state_topic, self._rated_topic = settings.topics.state, settings.topics.usage_rated
+        self._event_source = f"{settings.deployment}/{source.topic}/{partition}"
         self._rules = rules
         self._totals: dict[PeriodKey, dict[Cell, Total]] = {}
         self._emitted: dict[PeriodKey, dict[bytes, Emitted]] = {}
@@ -120,7 +123,7 @@ class RatedState:
     def _add(
         self, position: int, additions: Mapping[str, Additions], records: list[OutgoingRecord]
     ) -> Iterator[PeriodKey]:
-        topic = self._settings.topics.state
+        topic = self._state_topic
         for booked, table in additions.items():
             for each in table:
                 key, (meters, custom) = self._merge(each.key, each.hour, booked, each.meters, each.custom)
@@ -182,7 +185,7 @@ class RatedState:
                     yield tenant, period
 
     def _emit(self, key: PeriodKey, line: RatedLine, position: int, revision: int) -> Iterator[OutgoingRecord]:
-        start = format_instant(line.window_start)
+        start = _instant(line.window_start)
         text = record_key(line.tenant_id, line.sku, line.kind, line.window_kind, start, line.service_period)
         emitted = self._emitted.setdefault(key, {})
         last = emitted.get(text)
@@ -201,10 +204,10 @@ class RatedState:
         self._unpriced.note(text, quantity)
         previous = None if last is None else {"revision": last[0], "quantity": last[1], "amount": last[2]}
         value = encode_rated(_content(line, start, now, previous))
-        headers = rated_headers(text, revision, f"{self._settings.deployment}/{self._source.topic}/{self._partition}")
-        yield OutgoingRecord(self._settings.topics.usage_rated, self._partition, text, value, headers)
+        headers = rated_headers(text, revision, self._event_source)
+        yield OutgoingRecord(self._rated_topic, self._partition, text, value, headers)
         state_key = orjson.dumps([_EMITTED, *key, text.decode()])
-        yield OutgoingRecord(self._settings.topics.state, self._partition, state_key, orjson.dumps([position, *now]))
+        yield OutgoingRecord(self._state_topic, self._partition, state_key, orjson.dumps([position, *now]))
 
     def _forget(self, watermark_us: int) -> Iterator[OutgoingRecord]:
         """Delete the state of periods that closed long ago; usage for them is refused as too late."""
@@ -213,7 +216,7 @@ class RatedState:
         if not gone:
             return
         self._begun -= gone
-        topic = self._settings.topics.state
+        topic = self._state_topic
         for key in [key for key in self._periods if key[1] in gone]:
             del self._periods[key]
             for state_key in self._state_keys(key):
@@ -242,7 +245,7 @@ def _content(line: RatedLine, start: str, now: Emitted, previous: Mapping[str, o
         "kind": line.kind,
         "window_kind": line.window_kind,
         "window_start": start,
-        "window_end": format_instant(line.window_end),
+        "window_end": _instant(line.window_end),
         "billing_period": line.billing_period,
         "service_period": line.service_period,
         "quantity": quantity,
@@ -251,13 +254,20 @@ def _content(line: RatedLine, start: str, now: Emitted, previous: Mapping[str, o
         "dimensions": dict(line.dimensions),
         "revision": revision,
     }
-    optional = {
-        "amount": amount,
-        "currency": line.currency,
-        "card_id": card_id,
-        "card_version": card_version,
-        "seller_id": line.seller_id,
-        "previous": previous,
-    }
-    content.update((name, value) for name, value in optional.items() if value is not None)
+    if amount is not None:
+        content["amount"] = amount
+    if line.currency is not None:
+        content["currency"] = line.currency
+    if card_id is not None:
+        content["card_id"] = card_id
+    if card_version is not None:
+        content["card_version"] = card_version
+    if line.seller_id is not None:
+        content["seller_id"] = line.seller_id
+    if previous is not None:
+        content["previous"] = previous
     return content
+
+
+_instant = lru_cache(maxsize=4096)(format_instant)
+"""All lines of an hour share its instants."""

@@ -1,6 +1,7 @@
 """Running one worker process from start to its end."""
 
 import asyncio
+import gc
 import signal
 from typing import Any
 
@@ -46,6 +47,7 @@ async def _run(settings: Settings) -> int:
     log.info("worker.starting", deployment=settings.deployment, kafka=settings.kafka.bootstrap)
     # Before Faust joins: a member of the group that compiles for seconds would hold everybody up.
     await asyncio.to_thread(compile_hot_path)
+    _collect_seldom()
     stopping = asyncio.create_task(stop.wait())
     flushing = asyncio.create_task(worker.flush_regularly())
     running = asyncio.create_task(_run_faust(app))
@@ -66,6 +68,15 @@ async def _run(settings: Settings) -> int:
         log.warning("worker.faust_slow_to_stop", timeout_s=_STOP_TIMEOUT_S)
     log.info("worker.stopped")
     return 0
+
+
+def _collect_seldom() -> None:
+    """Let the collector of cycles run seldom: what it walks is the state, very many objects that live and hold no cycles.
+
+    With Python's own settings it took a third of a flush that changed 4,000 usage keys (measured).
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 async def _run_faust(app: faust.App) -> None:

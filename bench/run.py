@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from infra.errors import TokenmillError
 from infra.logs import configure_logging
 
 _SHOWN_DIFFERENCES = 5
+_EVENTS = {"few": 1_000_000, "many": 400_000}
 
 
 @click.command(
@@ -36,12 +38,14 @@ Examples:
   python -m bench.run --broker embedded --json bench.json"""
 )
 @click.option(
-    "--events", type=click.IntRange(20_000), default=2_000_000, show_default=True, help="events of a repetition"
+    "--events",
+    type=click.IntRange(20_000),
+    help="events of a repetition  [default: 1000000, with --keys many 400000]",
 )
 @click.option(
     "--plain-events",
     type=click.IntRange(1_000),
-    default=60_000,
+    default=40_000,
     show_default=True,
     help="as many of them are read by the plain agent, and by the warm-up",
 )
@@ -62,15 +66,18 @@ Examples:
     help="auto: Apache Kafka from its Maven jars where java and mvn are, else the embedded broker",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="write all figures there")
-def main(events: int, plain_events: int, repeat: int, keys: str, choice: str, json_file: Path | None) -> None:
+def main(events: int | None, plain_events: int, repeat: int, keys: str, choice: str, json_file: Path | None) -> None:
     """Measure produce, rate and store beside a plain Faust agent, on one broker, in one run.
 
     Everything is warmed up once, then measured in turns. The totals of tokenmill and of the plain agent over the same
     events have to be equal: exit code 1 if they are not. Progress goes to stderr. Needs about 1 KB of memory an event.
     """
     configure_logging("warning")
+    # As Ctrl-C: everything that was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    count = events or _EVENTS[keys]
     try:
-        problems = _bench(events, min(plain_events, events), repeat, keys, cast("Choice", choice), json_file)
+        problems = _bench(count, min(plain_events, count), repeat, keys, cast("Choice", choice), json_file)
     except TokenmillError as error:
         click.echo(f"bench: {error.message}", err=True)
         sys.exit(error.exit_code)

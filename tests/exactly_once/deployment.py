@@ -49,7 +49,7 @@ class Deployment:
             prefix = self.settings.topic_prefix
             names = [name for name in client.list_topics(timeout=5).topics if name.startswith(prefix)]
             for future in client.delete_topics(names, operation_timeout=10).values():
-                future.result()
+                future.result(20)
 
     @property
     def fault_log(self) -> Path:

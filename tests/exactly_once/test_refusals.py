@@ -32,17 +32,18 @@ def _cut_off_the_log(deployment: Deployment) -> None:
     topic = deployment.settings.topics.usage_events
     ends = end_offsets(deployment.settings, topic)
     wanted = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
-    for future in admin(deployment.settings).delete_records(wanted).values():
-        future.result()
+    client = admin(deployment.settings)  # named: a client that is collected answers nothing more
+    for future in client.delete_records(wanted, operation_timeout=10).values():
+        future.result(20)
 
 
 def _create_anew(deployment: Deployment) -> None:
     """Delete the topic of usage, and create it under the same name."""
     settings = deployment.settings
     topic, client = settings.topics.usage_events, admin(settings)
-    client.delete_topics([topic], operation_timeout=10)[topic].result()
+    client.delete_topics([topic], operation_timeout=10)[topic].result(20)
     eventually(lambda: topic not in client.list_topics(timeout=5).topics, what="the topic's end")
-    client.create_topics([NewTopic(topic, settings.partitions, 1)], operation_timeout=10)[topic].result()
+    client.create_topics([NewTopic(topic, settings.partitions, 1)], operation_timeout=10)[topic].result(20)
 
 
 def _said(worker: Worker) -> str:

@@ -41,7 +41,7 @@ def _send_plainly(deployment: Deployment, rows: pa.RecordBatch) -> Counter[bool]
 
 def test_events_of_a_plain_producer_are_rerouted_and_counted_once(apache: Broker, deploy: Deploy) -> None:
     deployment = deploy(apache)
-    rows = usage_rows(2_000)
+    rows = usage_rows(400)
     unique = len(oracle.unique(rows))
     right = _send_plainly(deployment, rows)
     assert right[False] > 0, "nothing was on a wrong partition"
@@ -60,7 +60,7 @@ def test_events_of_a_plain_producer_are_rerouted_and_counted_once(apache: Broker
 
 def test_a_rerouting_worker_that_is_killed_reroutes_nothing_twice(apache: Broker, deploy: Deploy) -> None:
     deployment = deploy(apache)
-    rows = usage_rows(2_000)
+    rows = usage_rows(400)
     right = _send_plainly(deployment, rows)
     with deployment.worker("worker.in_transaction=2:kill") as first:
         first.ended()

@@ -20,7 +20,7 @@ from infra.errors import EmbeddedError
 _MARK = "demo"
 """A file in the data directory that says: what is here was made by a demo and may be made anew. A running demo locks it."""
 _STOP_S = 20.0
-_COMMAND = [sys.executable, "-c", "from infra.cli.main import main; main()"]
+_COMMAND = [sys.executable, "-P", "-c", "from infra.cli.main import main; main()"]
 
 
 @dataclass(frozen=True, slots=True)

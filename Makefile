@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: help demo test check bench clean lock .venv
+.PHONY: help demo test controls check bench clean lock .venv
 
 help:
 	@echo "make demo    run the whole path on embedded parts, from events to invoices"
 	@echo "make test    run the tests"
+	@echo "make controls  run the faults again with their protections off: each breach must be noticed"
 	@echo "make check   lint and type-check"
 	@echo "make bench   measure produce, rate and store beside a plain Faust agent"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
@@ -35,6 +36,9 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+controls: $(STAMP)
+	$(BIN)/python -m pytest -m control
 
 bench: $(STAMP)
 	$(BIN)/python -m bench.run

@@ -44,6 +44,7 @@ def test_a_worker_that_wakes_up_after_its_session_ends_itself_and_doubles_nothin
     deployment.check(usage_rows(REQUESTS))
 
 
+@pytest.mark.control
 def test_without_fencing_a_zombie_is_noticed(apache: Broker, deploy: Deploy) -> None:
     deployment = deploy(apache)
     frozen, _ = _freeze_and_replace(deployment, "fencing")

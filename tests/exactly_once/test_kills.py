@@ -43,6 +43,7 @@ def test_a_worker_killed_around_its_commit_loses_and_doubles_nothing(
     deployment.check(usage_rows(REQUESTS))
 
 
+@pytest.mark.control
 @pytest.mark.parametrize(
     ("point", "without"), [("worker.in_transaction", "committed only"), ("worker.after_commit", "position")]
 )

@@ -44,6 +44,7 @@ def _send_twice(settings: Settings, batch_events: int, seed: int) -> None:
         )
 
 
+@pytest.mark.control
 @pytest.mark.apache
 def test_without_the_event_window_events_sent_twice_are_noticed(apache: Broker, deploy: Deploy) -> None:
     deployment = deploy(apache)

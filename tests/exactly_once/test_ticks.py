@@ -31,6 +31,7 @@ def test_ticks_close_the_periods_of_quiet_partitions(apache: Broker, deploy: Dep
     results.check_totals(settings, oracle.expected(rows))
 
 
+@pytest.mark.control
 def test_without_ticks_a_quiet_period_stays_open(apache: Broker, deploy: Deploy) -> None:
     deployment = deploy(apache, tick_after_s="0")
     emit(deployment.settings, usage_rows(2_000))

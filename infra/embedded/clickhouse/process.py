@@ -97,7 +97,15 @@ class EmbeddedClickHouse:
         return self
 
     def _child(self, port: int) -> ChildProcess:
-        command = [sys.executable, "-P", "-m", "infra.embedded.clickhouse", "--end-with-parent", "--data", str(self.data)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "infra.embedded.clickhouse",
+            "--end-with-parent",
+            "--data",
+            str(self.data),
+        ]
         command += ["--port", str(port), "--host", self.host, "--user", self.user]
         environ = {**os.environ, "TOKENMILL_EMBEDDED_CLICKHOUSE_PASSWORD": self._password}
         return ChildProcess("the embedded ClickHouse", command, log=self.log, environ=environ)

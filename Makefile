@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: help demo test controls check bench clean lock .venv
+.PHONY: help demo test chaos controls check bench clean lock .venv
 
 help:
 	@echo "make demo    run the whole path on embedded parts, from events to invoices"
 	@echo "make test    run the tests"
+	@echo "make chaos    long runs of several workers against real Kafka"
 	@echo "make controls  run the faults again with their protections off: each breach must be noticed"
 	@echo "make check   lint and type-check"
 	@echo "make bench   measure produce, rate and store beside a plain Faust agent"
@@ -36,6 +37,9 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+chaos: $(STAMP)
+	TOKENMILL_REQUIRE_KAFKA=1 $(BIN)/python -m pytest -m chaos
 
 controls: $(STAMP)
 	$(BIN)/python -m pytest -m control

@@ -1,11 +1,13 @@
 """`tokenmill reconcile`: is anything missing, doubled or off?"""
 
 import sys
+from collections.abc import Mapping
 
 import click
+from rich.table import Table
 
 from infra.cli.options import BOTH, with_settings
-from infra.cli.output import print_json, working
+from infra.cli.output import console, print_json, table, working
 from infra.cli.reach import require_topics
 from infra.config import Settings
 
@@ -34,9 +36,21 @@ def reconcile(settings: Settings, as_json: bool) -> None:
     else:
         for problem in report.problems:
             click.echo(problem)
+        console.print(_compared(report.compared))
         click.echo(
             f"{'in balance' if report.ok else 'NOT in balance'}: {report.missing} missing, {report.duplicated} duplicated, "
             f"amounts differ by {report.as_json()['amount_difference']}"
         )
-        click.echo("compared: " + ", ".join(f"{number:,} {name}" for name, number in report.compared.items()))
     sys.exit(0 if report.ok else 1)
+
+
+def _compared(numbers: Mapping[str, int]) -> Table:
+    """How much was compared: rows by table, from the log and in the store, then the other counts."""
+    shown = table("Compared", "what", "from Kafka", "in ClickHouse")
+    pairs = [name.removesuffix("_stored") for name in numbers if name.endswith("_stored")]
+    for name in pairs:
+        shown.add_row(name, f"{numbers[f'{name}_expected']:,}", f"{numbers[f'{name}_stored']:,}")
+    for name, number in numbers.items():
+        if not name.endswith(("_expected", "_stored")):
+            shown.add_row(name, f"{number:,}", "")
+    return shown

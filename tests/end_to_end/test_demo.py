@@ -18,7 +18,7 @@ from tests.end_to_end.expected import choice
 from tests.end_to_end.installation import COMMAND, Ended, plain_environ, run_command
 from tests.support import eventually
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.chaos]
 
 _REQUESTS = 5_000
 

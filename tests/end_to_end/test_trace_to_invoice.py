@@ -136,7 +136,10 @@ def test_the_balance_accounts_for_every_line(world: World) -> None:
     assert report["compared"]["usage_raw_stored"] == ROWS - len(MALFORMED)
     assert all(type(number) is int for number in report["compared"].values())
     said = world.installation.run("reconcile")
-    assert said.out.startswith("in balance: 0 missing, 0 duplicated, amounts differ by 0\n")
+    assert said.out.endswith("\nin balance: 0 missing, 0 duplicated, amounts differ by 0\n")
+    assert f"usage_raw {ROWS - len(MALFORMED)} {ROWS - len(MALFORMED)}" in [
+        " ".join(line.split()) for line in said.out.splitlines()
+    ]
     assert said.err == ""
 
 

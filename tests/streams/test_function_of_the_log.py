@@ -161,7 +161,7 @@ def changing_logs(draw: st.DrawFn) -> Log:
     return log
 
 
-@examples(max_examples=40, deadline=None)
+@examples(max_examples=30, deadline=None)
 @given(st.data())
 def test_a_revision_determines_the_content_and_the_end_is_the_same(data: st.DataObject) -> None:
     log = data.draw(changing_logs())
@@ -224,7 +224,7 @@ def test_previous_is_the_record_before_so_a_ledger_is_a_running_sum(data: st.Dat
     assert all(ledger[key] == Decimal(record.get("amount", 0)) for key, record in last.items())
 
 
-@examples(max_examples=12, deadline=None)
+@examples(max_examples=8, deadline=None)
 @given(st.data())
 def test_restarts_with_a_window_that_forgets_change_nothing(data: st.DataObject) -> None:
     """The event-id window is bounded so tightly that it evicts; answers must still not depend on restarts or cuts."""

@@ -96,7 +96,7 @@ def _circumstances(setting: Setting) -> list[str]:
         f"{setting.events:,} events ({setting.plain_events:,} for the plain agent), {setting.events_per_record:,.0f} "
         f"events a record, {setting.usage_keys:,} usage keys and hours (--keys {setting.keys}), "
         f"{setting.rated_records:,} rated records a repetition;",
-        f"{setting.repetitions} repetitions in turns after one warm-up of each part. Rate and store: from the first "
+        f"repetitions in turns: {setting.repetitions}, after one warm-up of each part. Rate and store: from the first "
         "committed offset to the last, so without the start of the process.",
         "The plain agent: from its first event to its last, whether committed yet or not.",
     ]

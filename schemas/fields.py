@@ -238,7 +238,7 @@ class UnitsRule(Rule):
     def parse(self, value: object) -> dict[str, str]:
         """The units from a mapping or from pairs (as Arrow gives them); whole numbers become text. ValueError if bad."""
         pairs = list(value.items()) if isinstance(value, Mapping) else value
-        if not isinstance(pairs, list) or len(pairs) > UNITS_MAX:
+        if not isinstance(pairs, list) or len(pairs) > UNITS_MAX or not all(_is_pair(each) for each in pairs):
             raise ValueError("is not a map of few names")
         units: dict[str, str] = {}
         for name, quantity in pairs:
@@ -255,6 +255,10 @@ class UnitsRule(Rule):
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         quantity = {"type": ["string", "integer"], "pattern": f"^{_UNIT_QUANTITY.pattern}$", "minimum": 0}
         return {"type": "object", "maxProperties": UNITS_MAX, "additionalProperties": quantity}
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2
 
 
 UNIT_NAME: Final = TextRule()

@@ -51,9 +51,10 @@ class LogTruncated(WorkerError):
 class AnotherLog(WorkerError):
     """The state was built from a log that is not the one there now."""
 
-    def __init__(self, topic: str, partition: int, expected: str, found: str) -> None:
+    def __init__(self, topic: str, partition: int | None, expected: str, found: str) -> None:
+        where = topic if partition is None else f"{topic}[{partition}]"
         super().__init__(
-            f"the state of {topic}[{partition}] follows the log {expected}, but the topic is now {found}: it was recreated "
+            f"the state of {where} follows the log {expected}, but the topic is now {found}: it was recreated "
             "or has another number of partitions; use the state's own topics, or start a new deployment name",
             code="another_log",
             topic=topic,

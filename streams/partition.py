@@ -3,19 +3,18 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Generic, Protocol
 
 from infra.config import Settings
-from infra.kafka import log_identity
 from infra.logs import get_logger
 from infra.topics import RegisteredLog
-from streams.errors import AnotherLog, DeliveryStalled, LogTruncated
+from streams.errors import DeliveryStalled, LogTruncated
 from streams.log_reader import LogReader
 from streams.processor import Processor, SnapshotT, SourceRecord
-from streams.restore import describe, restore
+from streams.restore import restore
 from streams.transactions import PartitionTransactions
 
 log = get_logger(__name__)
@@ -91,9 +90,13 @@ class PartitionRunner(Generic[SnapshotT]):
         self._rests_until = 0.0
         self.closing = False
 
-    async def start(self) -> None:
-        """Fence the last owner, then take over its state. Raises a WorkerError when that can't be done exactly."""
+    async def start(self, checked: Awaitable[None]) -> None:
+        """Once `checked` is done, fence the last owner and take over its state.
+
+        Raises a WorkerError when that can't be done exactly.
+        """
         try:
+            await checked
             if not self.closing:
                 await self._in_thread(self._take_over)
                 self._ready.set()
@@ -113,8 +116,6 @@ class PartitionRunner(Generic[SnapshotT]):
     async def take(self, deliveries: Sequence[Delivery]) -> None:
         """Read delivered records in order; what was read before is acknowledged and skipped, what is stale is dropped."""
         await self._started.wait()
-        if self._connected and any(delivery.record.offset <= self.position for delivery in deliveries):
-            await self._in_thread(self._check_identity)
         if not self.ready:
             return
         fresh: list[SourceRecord] = []
@@ -151,14 +152,6 @@ class PartitionRunner(Generic[SnapshotT]):
             return
         if time.monotonic() - self._stale_since > _STALE_LIMIT_S:
             raise DeliveryStalled(self._stage.topic, self.partition, self.position, self._next_in_log)
-
-    def _check_identity(self) -> None:
-        """Records came again. Faust may do so after a rebalance; but a topic that was created anew begins again too."""
-        found = log_identity(self._shared.settings, self._stage.topic)
-        if found != self._stage.log.identity:
-            raise AnotherLog(
-                self._stage.topic, self.partition, describe(self._stage.log), f"{found}/{found.partitions}"
-            )
 
     @property
     def ready(self) -> bool:

@@ -8,6 +8,7 @@ import orjson
 from confluent_kafka import Message
 
 from infra.config import Settings
+from infra.kafka import log_identity
 from infra.logs import get_logger
 from infra.topics import RegisteredLog
 from streams.errors import AnotherLog, LogTruncated
@@ -110,6 +111,16 @@ def position_of(value: bytes) -> int:
 def describe(source: RegisteredLog) -> str:
     """The identity of a log as the position record keeps it: another cluster, topic or number of partitions differs."""
     return f"{source.identity}/{source.identity.partitions}"
+
+
+def check_log(settings: Settings, source: RegisteredLog) -> None:
+    """Make sure that a topic still is the log it was when the worker started.
+
+    Raises AnotherLog when it was created anew, BrokerError `unknown_topic` when it is gone.
+    """
+    found = log_identity(settings, source.topic)
+    if found != source.identity:
+        raise AnotherLog(source.topic, None, describe(source), f"{found}/{found.partitions}")
 
 
 def _relearn(messages: Iterable[Message], position: int, processor: Processor[SnapshotT]) -> int | None:

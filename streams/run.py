@@ -49,15 +49,16 @@ async def _run(settings: Settings) -> int:
     await asyncio.to_thread(compile_hot_path)
     _collect_seldom()
     stopping = asyncio.create_task(stop.wait())
-    flushing = asyncio.create_task(worker.flush_regularly())
-    running = asyncio.create_task(_run_faust(app))
-    await asyncio.wait({flushing, running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    work = [
+        asyncio.create_task(each) for each in (worker.flush_regularly(), worker.check_logs_regularly(), _run_faust(app))
+    ]
+    await asyncio.wait({*work, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
-        ended = flushing if flushing.done() else running
-        worker.fail(ended.exception() or app.crash_reason or RuntimeError("Faust stopped by itself"))
+        errors = [error for each in work if each.done() and (error := each.exception()) is not None]
+        worker.fail(errors[0] if errors else app.crash_reason or RuntimeError("Faust stopped by itself"))
     log.info("worker.stopping")
-    flushing.cancel()
-    running.cancel()
+    for each in work:
+        each.cancel()
     await worker.drain()
     if ticker is not None:
         ticker.close()

@@ -11,11 +11,12 @@ import faust
 from faust.types import TP
 
 from infra.config import Settings
-from infra.errors import TokenmillError
+from infra.errors import BrokerError, TokenmillError
 from infra.logs import get_logger
 from streams.delivery import source_record
 from streams.log_reader import LogReader
 from streams.partition import Delivery, PartitionRunner, Shared, Stage
+from streams.restore import check_log
 from streams.ticks import Ticker
 from streams.transactions import group_metadata
 
@@ -24,6 +25,7 @@ log = get_logger(__name__)
 _TAKE_CHUNK = 32
 """Records handed to a partition at a time: bounds what is read between two looks at how much is pending."""
 _MAX_THREADS = 32
+_CHECK_LOGS_S = 10.0
 
 
 class Worker:
@@ -46,11 +48,14 @@ class Worker:
 
     async def on_assigned(self, app: faust.App, assigned: set[TP], **_: object) -> None:
         """Take over the partitions of an assignment, side by side and in the background."""
+        # Faust delivers records before this returns: the runners have to be there at once, and make them wait.
+        checked = asyncio.ensure_future(self._check_logs())
+        self._spawn(checked)
         for tp in sorted(assigned):
             stage = self._stages.get(tp.topic)
             if stage is not None and tp not in self._runners and not self._draining:
                 runner = self._runners[tp] = PartitionRunner(self._shared, stage, tp.partition)
-                self._spawn(runner.start())
+                self._spawn(runner.start(checked))
         log.info("worker.assigned", partitions=_by_topic(assigned))
 
     async def on_revoked(self, app: faust.App, revoked: set[TP], **_: object) -> None:
@@ -73,6 +78,26 @@ class Worker:
                     await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - an exception that leaves an agent would acknowledge and lose events
             self.fail(error)
+
+    async def check_logs_regularly(self) -> None:
+        """Look every now and then whether the topics still are the logs that the state follows, until cancelled.
+
+        Faust would not say: of a topic that was created anew it drops the first records, since it read that far before.
+        """
+        while True:
+            await asyncio.sleep(_CHECK_LOGS_S)
+            await self._check_logs()
+
+    async def _check_logs(self) -> None:
+        for stage in self._stages.values():
+            try:
+                await asyncio.get_running_loop().run_in_executor(
+                    self._shared.threads, check_log, self._settings, stage.log
+                )
+            except BrokerError as error:
+                if error.code != "broker_unreachable":
+                    raise
+                log.warning("worker.broker_unreachable", topic=stage.topic, reason=error.message)
 
     async def flush_regularly(self) -> None:
         """Flush every partition with something to commit, each flush interval, until cancelled."""

@@ -149,7 +149,7 @@ def test_the_successor_inserts_exactly_the_noted_range(
     insert = ClickHouseStore.insert
 
     def recorded(self: ClickHouseStore, table: object, rows: object, token: str) -> None:
-        used.append(token.split("/")[3])
+        used.append(token.split("/")[-2])
         insert(self, table, rows, token)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ClickHouseStore, "insert", recorded)

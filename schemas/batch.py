@@ -37,6 +37,9 @@ _ARROW_ERRORS: Final = (
 )
 
 
+_FIRST: Final = pa.array([0], pa.int32())
+
+
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
@@ -91,6 +94,8 @@ def _only_used_entries(column: Any) -> Any:
     if len(dictionary) < 2:
         return column
     indices = column.indices
+    if len(column) == 1:  # dead letters of single events: one row of a wide batch each
+        return pa.DictionaryArray.from_arrays(_FIRST, dictionary.slice(indices[0].as_py(), 1))
     valid = indices.drop_null() if indices.null_count else indices
     used = np.zeros(len(dictionary), dtype=bool)
     used[valid.to_numpy(zero_copy_only=False)] = True

@@ -21,6 +21,8 @@ from schemas.kinds import Kind
 HOUR_US: Final = 3_600_000_000
 
 Indices = np.ndarray[tuple[int], np.dtype[np.intp]]
+RowIndexes = np.ndarray[tuple[int], np.dtype[np.int32]]
+Offsets = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 class Outcome(StrEnum):
@@ -40,13 +42,15 @@ def exclusion_rows(
     *,
     log_epoch: int,
     partition: int,
-    offset: int,
+    offset: int | Offsets,
+    indexes: RowIndexes | None = None,
     window_us: int = HOUR_US,
 ) -> Any:
     """The rows `rows` of a valid canonical batch as exclusions: a pyarrow.RecordBatch in the schema EXCLUSION.
 
-    The coordinates are those of the source record. `hour` is the start of the window (of `window_us` microseconds) of the
-    row's event time; `requests` is 1 for TokenUsage and 0 for the rest.
+    The coordinates are those of the source record: one `offset`, or one for each of `rows` where they come from several
+    records; `indexes` where a row's index in its record is not the one in `batch`. `hour` is the start of the window (of
+    `window_us` microseconds) of the row's event time; `requests` is 1 for TokenUsage and 0 for the rest.
     """
     count = len(rows)
     taken = batch.take(pa.array(rows, pa.int64()))
@@ -54,8 +58,8 @@ def exclusion_rows(
     made: dict[str, Any] = {
         "log_epoch": constant(log_epoch, pa.int64(), count),
         "partition": constant(partition, pa.int32(), count),
-        "offset": constant(offset, pa.int64(), count),
-        "row": pa.array(np.asarray(rows, np.int32)),
+        "offset": constant(offset, pa.int64(), count) if isinstance(offset, int) else pa.array(offset, pa.int64()),
+        "row": pa.array(np.asarray(rows if indexes is None else indexes, np.int32)),
         "outcome": constant(outcome.value, EXCLUSION.field("outcome").type, count),
         "type": constant(str(kind), EXCLUSION.field("type").type, count),
         "event_time": pa.array(event_us).cast(EXCLUSION.field("event_time").type),

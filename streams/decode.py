@@ -4,7 +4,7 @@ An Arrow record is one batch of rows. Single JSON events that follow each other 
 columns, so that everything after this page has one path.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ _LAST_LOG_TIME_US = 1 << 61
 class Rows:
     """Rows of one kind in canonical columns, with each row's place in the log and its record's log time in microseconds.
 
-    `numbered` identifies the batch of an Arrow record; gathered single events have none.
+    `numbered` identifies the batch of an Arrow record; gathered single events have none, but the records they came in.
     """
 
     kind: str
@@ -41,6 +41,7 @@ class Rows:
     indexes: I32
     log_times_us: I64
     numbered: BatchHeaders | None
+    singles: Sequence[SourceRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ def _gather(singles: list[tuple[SourceRecord, Event]]) -> Iterator[Rows | Unusab
         np.zeros(len(singles), dtype=np.int32),
         np.array([_log_time_us(record) for record, _ in singles], dtype=np.int64),
         None,
+        [record for record, _ in singles],
     )
 
 

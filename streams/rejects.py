@@ -90,7 +90,7 @@ class Rejects:
         self._pending_rows += chosen
         # The whole batch is held until it is written, however few of its rows are wanted. The columns that a sender left
         # out share their memory, so only batches far beyond them are weighed.
-        held = rows.batch.get_total_buffer_size()
+        held = rows.batch.get_total_buffer_size() + sum(len(record.value) for record in rows.singles)
         self._pending_bytes += held if held > _LARGE_BATCH_BYTES else 0
 
     def outgoing(self) -> Iterator[OutgoingRecord]:
@@ -102,8 +102,10 @@ class Rejects:
                 yield from self._dead_letters(rows, place, reasons)
         yield from self._exclusions()
         for rows, chosen, targets in self._rerouted:
-            for place in _places(rows, chosen):
-                yield from self._reroutes(rows, place, targets)
+            if rows.numbered is None:
+                yield from self._forwards(rows, chosen, targets)
+            elif len(chosen):
+                yield from self._reroutes(rows, chosen, targets)
 
     def _undecodable(self, unusable: Unusable) -> OutgoingRecord:
         record = unusable.record
@@ -136,24 +138,26 @@ class Rejects:
         pending: list[pa.RecordBatch] = []
         number = 0
         for rows, chosen, outcome in self._excluded:
-            for place in _places(rows, chosen):
-                pending.append(self._excluded_rows(rows, place, outcome))
-                number = place.offset
-                if sum(batch.num_rows for batch in pending) >= _EXCLUSIONS_PER_RECORD:
-                    yield from self._exclusion_records(pending, number)
-                    pending = []
+            if not len(chosen):
+                continue
+            pending.append(self._excluded_rows(rows, chosen, outcome))
+            number = int(rows.offsets[chosen[-1]])
+            if sum(batch.num_rows for batch in pending) >= _EXCLUSIONS_PER_RECORD:
+                yield from self._exclusion_records(pending, number)
+                pending = []
         if pending:
             yield from self._exclusion_records(pending, number)
 
-    def _excluded_rows(self, rows: Rows, place: _Place, outcome: Outcome) -> pa.RecordBatch:
+    def _excluded_rows(self, rows: Rows, chosen: I64, outcome: Outcome) -> pa.RecordBatch:
         return exclusion_rows(
             rows.kind,
-            place.batch.select(_excluded_columns(rows.kind)),
-            place.indexes,
+            rows.batch.select(_excluded_columns(rows.kind)),
+            chosen,
             outcome,
             log_epoch=self._source.epoch,
             partition=self._partition,
-            offset=place.offset,
+            offset=rows.offsets[chosen],
+            indexes=rows.indexes[chosen],
             window_us=self._settings.window_minutes * 60_000_000,
         )
 
@@ -165,14 +169,22 @@ class Rejects:
         for value in encoded_parts(rows, _encode_exclusions):
             yield OutgoingRecord(self._settings.topics.usage_excluded, self._partition, None, value, headers)
 
-    def _reroutes(self, rows: Rows, place: _Place, targets: I32) -> Iterator[OutgoingRecord]:
-        wanted = targets[place.positions]
+    def _forwards(self, rows: Rows, chosen: I64, targets: I32) -> Iterator[OutgoingRecord]:
+        """Single events go on as they came."""
+        for position in chosen.tolist():
+            record = rows.singles[position]
+            headers = [(name, value) for name, value in record.headers.items() if value is not None]
+            yield OutgoingRecord(self._source.topic, int(targets[position]), record.key, record.value, headers)
+
+    def _reroutes(self, rows: Rows, chosen: I64, targets: I32) -> Iterator[OutgoingRecord]:
+        """The rows of one record: one record for each partition they belong to."""
+        wanted, offset = targets[chosen], int(rows.offsets[chosen[0]])
         for target in np.unique(wanted).tolist():
-            batch = place.batch.take(pa.array(place.indexes[wanted == target]))
+            batch = rows.batch.take(pa.array(chosen[wanted == target]))
             for part, value in enumerate(encoded_parts(batch, encode_batch)):
                 # Each part is a source of its own: a number may come only once, or the second part would be a duplicate.
                 source = f"reroute/{self._partition}/{part}" if part else f"reroute/{self._partition}"
-                headers = BatchHeaders(rows.kind, source, self._source.epoch, place.offset, Numbering.OFFSET).encode()
+                headers = BatchHeaders(rows.kind, source, self._source.epoch, offset, Numbering.OFFSET).encode()
                 yield OutgoingRecord(self._source.topic, int(target), None, value, headers)
 
 

@@ -42,7 +42,7 @@ chaos: $(STAMP)
 	TOKENMILL_REQUIRE_KAFKA=1 $(BIN)/python -m pytest -m chaos
 
 controls: $(STAMP)
-	$(BIN)/python -m pytest -m control
+	TOKENMILL_REQUIRE_KAFKA=1 $(BIN)/python -m pytest -m control
 
 bench: $(STAMP)
 	$(BIN)/python -m bench.run

@@ -41,16 +41,19 @@ class PartitionTransactions:
         """
         self._source = TopicPartition(topic, partition)
         self.transactional_id = f"{settings.deployment}.{topic}.{partition}"
-        config = client_config(settings) | {
-            "transactional.id": self.transactional_id,
-            "transaction.timeout.ms": int(settings.transaction_timeout_s * 1000),
-            "acks": "all",
-            "linger.ms": 5,
-            "compression.type": "lz4",
-            "retry.backoff.ms": 5,
-            "message.max.bytes": 4 * 1024 * 1024,
-            "queue.buffering.max.messages": 1_000_000,
-        }
+        config = client_config(
+            settings,
+            **{
+                "transactional.id": self.transactional_id,
+                "transaction.timeout.ms": int(settings.transaction_timeout_s * 1000),
+                "acks": "all",
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "retry.backoff.ms": 5,
+                "message.max.bytes": 4 * 1024 * 1024,
+                "queue.buffering.max.messages": 1_000_000,
+            },
+        )
         self._producer = Producer(config)
         self._group = group
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -80,6 +81,19 @@ class Deployment:
                 )
 
             eventually(done, timeout, every=0.1, what="the workers' catching up")
+
+    def await_quiet(self, seconds: float = 5.0, timeout: float = 60.0) -> None:
+        """Wait until events were counted and no more have been for some time: what a broken worker leaves may never be done."""
+        counts, since = 0, time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal counts, since
+            now = results.balance(self.settings)["read"]
+            if now != counts:
+                counts, since = now, time.monotonic()
+            return counts > 0 and time.monotonic() - since > seconds
+
+        eventually(quiet, timeout, every=0.5, what="the end of all reading")
 
     def committed(self) -> int:
         """How many records of usage are committed, over all partitions."""

@@ -36,26 +36,31 @@ def _restore_what_was_aborted() -> None:
 
 
 def _begin_anywhere() -> None:
-    """The source offset is not part of the transaction, and the position in the state is not looked at."""
+    """The source offset follows its transaction, as in an ordinary consumer, and the position in the state is not looked at."""
     from confluent_kafka import Producer
 
     from streams.restore import restore
 
-    class WithoutOffsets:
+    class LateOffsets:
+        """Writes each offset with the next transaction only: the one of a killed worker's last transaction is lost."""
+
         def __init__(self, config: dict[str, object]) -> None:
             self._producer = Producer(config)
+            self._late: object = None
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._producer, name)
 
-        def send_offsets_to_transaction(self, *_: object) -> None:
-            return None
+        def send_offsets_to_transaction(self, offsets: object, *arguments: Any) -> None:
+            late, self._late = self._late, offsets
+            if late is not None:
+                self._producer.send_offsets_to_transaction(late, *arguments)
 
     def forgetful(*arguments: Any) -> Any:
         return replace(restore(*arguments), position=-1, next_in_log=None)
 
     patch("streams.partition.restore", forgetful).start()
-    patch("streams.transactions.Producer", WithoutOffsets).start()
+    patch("streams.transactions.Producer", LateOffsets).start()
 
 
 def _let_every_process_write() -> None:

@@ -103,6 +103,8 @@ class Settings:
     """At most this many rows in one insert."""
     sink_interval_s: float = 0.5
     """How long a sink waits for an insert to fill."""
+    metrics_address: str = ""
+    """host:port where a process serves /metrics, /healthz and /readyz; empty is off, port 0 lets the system choose."""
 
     @property
     def topics(self) -> Topics:
@@ -180,6 +182,17 @@ def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise ValueError(f"port {text!r} is not a number from 1 to 65535")
     return int(text)
+
+
+def _listen_address(text: str) -> str:
+    if not text:
+        return ""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or "/" in host or " " in host:
+        raise ValueError("must be host:port, such as 127.0.0.1:9464 (port 0: the system chooses), or empty for off")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError(f"port {port!r} is not a number from 0 to 65535")
+    return text
 
 
 def _bootstrap(text: str) -> str:
@@ -260,6 +273,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "linger_s": _seconds(0, 3600),
     "sink_rows": _whole(1, 1_000_000),
     "sink_interval_s": _seconds(0.01, 3600),
+    "metrics_address": _listen_address,
 }
 _SECRET = ("clickhouse", "kafka_options")
 

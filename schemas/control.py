@@ -26,8 +26,11 @@ class RateCardActivated(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     card: dict[str, Any]
+    """The rate card as published; prices and quantities are text."""
     published_at: Instant
+    """When it was published. When it takes effect is in the card."""
     published_by: Name
+    """Who published it."""
 
     @field_validator("card")
     @classmethod
@@ -44,11 +47,17 @@ class AccountAssigned(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     tenant_id: Name
+    """The tenant; `*` is every tenant without an assignment of its own."""
     card_id: Name
+    """The card, of any version: the version in force at the hour of usage prices it."""
     effective_from: Instant
+    """From when, included."""
     effective_to: Instant | None = None
+    """Until when, not included; absent: open."""
     assigned_by: Name | None = None
+    """Who assigned it."""
     seller_id: Name | None = None
+    """Who sells to the tenant; it is written on the rated records."""
 
     @model_validator(mode="after")
     def _times_in_order(self) -> Self:
@@ -63,6 +72,7 @@ class Tick(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     time: Instant
+    """The event time that has been reached."""
 
 
 ControlRecord = RateCardActivated | AccountAssigned | Tick

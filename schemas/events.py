@@ -66,7 +66,9 @@ class Event(BaseModel):
     invariants: ClassVar[tuple[AtMost, ...]] = ()
 
     id: EventId
+    """CloudEvents `id`: unique within `source`. The pair is the identity of the event; the same pair again is a duplicate."""
     source: SourceName
+    """CloudEvents `source`: who reports, such as `gateway/eu-1`. Stable over restarts."""
 
     @model_validator(mode="before")
     @classmethod
@@ -98,55 +100,87 @@ class TokenUsage(Event):
     )
 
     tenant_id: Tenant
+    """Who pays. Also the key of the Kafka record. Names that begin with `_` are reserved."""
     project_id: Name | None = None
+    """The tenant's project."""
     api_key_id: Name | None = None
+    """The name of the API key that was used; never the key."""
     end_user_id: Identifier | None = None
+    """The tenant's own user, as the tenant names it."""
     request_id: Identifier
+    """The request, as the serving engine or gateway names it. All attempts of one request share it."""
     attempt: Annotated[int, CountRule(minimum=1, maximum=1_000_000)] = 1
     """Which try of the request this is, from 1: a gateway that retries reports each try."""
     session_id: Identifier | None = None
+    """The conversation that the request belongs to."""
     workflow_id: Identifier | None = None
+    """The agent run or workflow that the request belongs to."""
     provider: Name
+    """Who served: `vllm`, `nim`, `openai`, `anthropic`, ... (OpenTelemetry `gen_ai.provider.name`)."""
     operation: Name
     """chat, completion, embedding, image, audio, rerank, fine_tune, batch, ..."""
     endpoint: Name
+    """The path or name of the API that was called, such as `/v1/chat/completions`."""
     request_model: Name
+    """The model that was asked for."""
     response_model: Name
     """The model that served, which is the one that is charged."""
     deployment_id: Name | None = None
+    """The serving deployment, such as a replica group."""
     region: Name | None = None
+    """The region that served."""
     site: Name | None = None
+    """The data centre that served."""
     gpu_type: Name | None = None
+    """The type of GPU that served, such as `H100`."""
     service_tier: Name = "default"
     """The tier that the answer reports; it may differ from the one that was asked for."""
     stream: Flag = False
+    """Whether the answer was streamed."""
     status: Annotated[Literal["success", "error", "aborted"], ChoiceRule(("success", "error", "aborted"))]
+    """success; error (the caller got an error); aborted (the caller left, what was generated until then is counted)."""
     http_status: Annotated[int, CountRule(minimum=100, maximum=999)] | None = None
+    """The HTTP status that the caller got."""
     error_type: Name | None = None
+    """What failed, such as `timeout`; absent on success."""
     finish_reason: Name | None = None
+    """Why the model stopped: `stop`, `length`, `tool_calls`, ..."""
     input_tokens: Count
     """All input tokens, cached ones included."""
     cache_read_input_tokens: Count = 0
+    """Tokens. The part of `input_tokens` that a prefix cache held."""
     cache_write_input_tokens: Count = 0
+    """Tokens. The part of `input_tokens` that was written to a prefix cache."""
     output_tokens: Count
     """All output tokens, reasoning included."""
     reasoning_output_tokens: Count = 0
+    """Tokens. The part of `output_tokens` that was reasoning."""
     training_tokens: Count = 0
+    """Tokens that a fine-tuning job trained on; no part of `input_tokens`."""
     input_audio_tokens: Count = 0
     """Part of `input_tokens`, as are `input_image_tokens`; `output_audio_tokens` are part of `output_tokens`."""
     output_audio_tokens: Count = 0
+    """Tokens. The part of `output_tokens` that was audio."""
     input_image_tokens: Count = 0
+    """Tokens. The part of `input_tokens` that was images."""
     images: Count = 0
+    """Images that were made."""
     audio_seconds: Quantity = Decimal(0)
+    """Seconds of audio that were made or transcribed."""
     video_seconds: Quantity = Decimal(0)
+    """Seconds of video that were made."""
     units: Units = Field(default_factory=dict)
     """Custom meters: name to decimal text."""
     started_at: Instant
+    """When the request arrived."""
     first_token_at: Instant | None = None
+    """When the first output token left; absent where nothing was generated."""
     ended_at: Instant
+    """When the request ended: the event time. It decides the hour and the billing period."""
     usage_source: Annotated[
         Literal["engine", "gateway_count", "estimated"], ChoiceRule(("engine", "gateway_count", "estimated"))
     ] = "engine"
+    """Who counted: the engine; the gateway, with a tokenizer; or estimated."""
 
     @property
     def time(self) -> datetime:
@@ -163,28 +197,49 @@ class GpuUtilization(Event):
     kind: ClassVar[Kind] = Kind.GPU_UTILIZATION
 
     time: Instant
+    """The end of the observed interval. In JSON the envelope's `time` serves where the data have none."""
     gpu_uuid: Name
+    """The GPU, as the driver names it (`GPU-...`). Also the key of the Kafka record."""
     mig_instance_id: Name | None = None
+    """The MIG instance on the GPU; absent for a whole GPU."""
     mig_profile: Name | None = None
+    """The MIG profile, such as `3g.40gb`."""
     gpu_type: Name
+    """The type of GPU, such as `H100`."""
     node: Name
+    """The host."""
     cluster: Name | None = None
+    """The cluster of the host."""
     region: Name | None = None
+    """The region of the host."""
     site: Name | None = None
+    """The data centre of the host."""
     tenant_id: Owner | None = None
+    """Who has the GPU; `_pool` is shared serving capacity, `_idle` nobody; absent where the agent does not know."""
     namespace: Name | None = None
+    """The Kubernetes namespace that has the GPU."""
     pod: Name | None = None
+    """The Kubernetes pod that has the GPU."""
     interval_s: Annotated[float, MeasureRule(minimum=0.001, maximum=86_400.0)]
+    """Seconds that the sample stands for, ending at `time`."""
     gpu_util_ratio: Ratio | None = None
+    """0 to 1: the share of the interval in which a kernel ran (NVML utilisation / 100)."""
     engine_active_ratio: Ratio | None = None
+    """0 to 1: the share in which the graphics or compute engine was active (DCGM_FI_PROF_GR_ENGINE_ACTIVE)."""
     sm_active_ratio: Ratio | None = None
+    """0 to 1: the share in which a multiprocessor had a warp (DCGM_FI_PROF_SM_ACTIVE)."""
     tensor_active_ratio: Ratio | None = None
+    """0 to 1: the share in which the tensor pipes were active (DCGM_FI_PROF_PIPE_TENSOR_ACTIVE)."""
     power_w: Annotated[float, MeasureRule(maximum=1_000_000.0)] | None = None
+    """Watts, mean of the interval."""
     energy_mj_counter: Annotated[int, CountRule(maximum=MAX_COUNTER)] | None = None
     """Millijoules since the driver loaded; exporters print values near 2**63 for "blank", which are refused."""
     fb_used_mib: Count | None = None
+    """MiB of framebuffer in use."""
     fb_total_mib: Count | None = None
+    """MiB of framebuffer in all."""
     source_kind: Annotated[Literal["dcgm", "nvml", "simulated"], ChoiceRule(("dcgm", "nvml", "simulated"))]
+    """Where the values come from."""
 
 
 class GpuUsage(Event):
@@ -198,19 +253,33 @@ class GpuUsage(Event):
     invariants: ClassVar[tuple[AtMost, ...]] = (AtMost("time_order", ("start",), "end"),)
 
     tenant_id: Owner
+    """Who had the GPU: a tenant, `_pool` (shared serving capacity) or `_idle` (nobody)."""
     gpu_uuid: Name
+    """The GPU."""
     mig_instance_id: Name | None = None
+    """The MIG instance on the GPU; absent for a whole GPU."""
     gpu_type: Name
+    """The type of GPU, such as `H100`."""
     node: Name
+    """The host."""
     cluster: Name | None = None
+    """The cluster of the host."""
     region: Name | None = None
+    """The region of the host."""
     site: Name | None = None
+    """The data centre of the host."""
     start: Instant
+    """The beginning, included: the event time."""
     end: Instant
+    """The end, not included."""
     allocated_gpu_seconds: Quantity
+    """Seconds in which the owner was seen to have the GPU or MIG instance; a MIG instance counts whole."""
     busy_gpu_seconds: Quantity
+    """Allocated seconds times the share in which the GPU worked."""
     energy_joules: Quantity
+    """Joules used in the allocated time; of a MIG instance, its slices' part of the board's."""
     unobserved_seconds: Quantity = Decimal(0)
+    """Seconds between `start` and `end` that no sample covers: reported, never charged."""
 
     @property
     def time(self) -> datetime:

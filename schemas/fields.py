@@ -30,6 +30,7 @@ RESERVED_TENANTS: Final = ("_pool", "_idle")
 
 DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 _NO_CONTROL: Final = r"[^\x00-\x1f\x7f-\x9f]"
+_RFC3339: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _SAFE_TEXT: Final = re.compile(_NO_CONTROL + "*")
 _UNIT_QUANTITY: Final = re.compile(r"[0-9]{1,13}(?:\.[0-9]{1,9})?")
 
@@ -183,7 +184,8 @@ class InstantRule(Rule):
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "format": "date-time"}
+        # With the pattern, because a validator need not check formats.
+        return {"type": "string", "format": "date-time", "pattern": f"^{_RFC3339}$"}
 
 
 @dataclass(frozen=True)

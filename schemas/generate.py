@@ -1,6 +1,6 @@
 """Writes the JSON Schemas and the AsyncAPI document of the wire contracts: `python -m schemas.generate`.
 
-They lie in `schemas/json/` and are generated from the models; a test fails when they are not current.
+They lie in `schemas/json/` and are generated from the models and the golden examples; a test fails when they are not current.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import CoreSchema
 
-from schemas.asyncapi import asyncapi_document
+from schemas.asyncapi import Contract, asyncapi_document
 from schemas.control import AccountAssigned, RateCardActivated, Tick
 from schemas.events import Event, GpuUsage, GpuUtilization, TokenUsage
 from schemas.kinds import Kind
@@ -22,6 +24,7 @@ from schemas.signals import PolicySignal
 from schemas.source_rejects import SourceReject
 
 FOLDER: Final = Path(__file__).parent / "json"
+EXAMPLES: Final = Path(__file__).parent / "examples"
 
 DOCUMENTED: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "token_usage": (TokenUsage, Kind.TOKEN_USAGE),
@@ -34,11 +37,19 @@ DOCUMENTED: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "policy_signal": (PolicySignal, Kind.SIGNAL),
     "source_reject": (SourceReject, ""),
 }
-"""File name to model and CloudEvents type."""
+"""File name to model and CloudEvents type ("" where the data are in no envelope)."""
+
+
+class _FieldsWithoutTitles(GenerateJsonSchema):
+    """Pydantic's generator, but a field has a description and no title made of its name."""
+
+    def field_title_should_be_set(self, schema: CoreSchema) -> bool:
+        """Never: `Tenant Id` says no more than `tenant_id`."""
+        return False
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the JSON data of one contract.
+    """The JSON Schema (draft 2020-12) of the JSON data of one contract, with the golden examples inside.
 
     Of an event, `id` and `source` are left out: they are attributes of the CloudEvents envelope.
     """
@@ -47,7 +58,7 @@ def json_schema(name: str) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:tokenmill:{name}:v1",
     }
-    schema |= model.model_json_schema()
+    schema |= model.model_json_schema(schema_generator=_FieldsWithoutTitles)
     if kind:
         schema["x-cloudevents-type"] = str(kind)
     if issubclass(model, Event):
@@ -59,13 +70,24 @@ def json_schema(name: str) -> dict[str, Any]:
         schema["x-invariants"] = [
             {"code": rule.code, "rule": f"{' + '.join(rule.parts)} <= {rule.whole}"} for rule in model.invariants
         ]
+    schema["examples"] = [data for _, data in examples(name)]
     return schema
+
+
+def examples(name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The golden examples of a contract: the CloudEvents envelope without its data ({} where there is none), and the data."""
+    records = orjson.loads((EXAMPLES / f"{name}.json").read_bytes())
+    return [(record, record.pop("data")) if "specversion" in record else ({}, record) for record in records]
 
 
 def documents() -> dict[str, bytes]:
     """File name to content of everything generated."""
-    contents = {f"{name}.json": json_schema(name) for name in DOCUMENTED}
-    contents["asyncapi.json"] = asyncapi_document({name: str(kind) for name, (_, kind) in DOCUMENTED.items()})
+    schemas = {name: json_schema(name) for name in DOCUMENTED}
+    contracts = [
+        Contract(name, str(kind), schemas[name], tuple(examples(name))) for name, (_, kind) in DOCUMENTED.items()
+    ]
+    contents = {f"{name}.json": schema for name, schema in schemas.items()}
+    contents["asyncapi.json"] = asyncapi_document(contracts)
     return {
         name: orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         for name, content in contents.items()

@@ -50,8 +50,11 @@ class Previous(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     revision: Revision
+    """The revision of the record that this one replaces."""
     quantity: DecimalText
+    """Its quantity."""
     amount: DecimalText | None = None
+    """Its amount; absent where it had no price."""
 
 
 class RatedUsage(BaseModel):
@@ -64,23 +67,42 @@ class RatedUsage(BaseModel):
     sku: Annotated[str, TextRule(max_length=512)]
     """`unrated/<meter>` for usage without a price."""
     meter: Name
+    """What was counted: `input_uncached`, `output`, `gpu_seconds`, `requests`, `units.<name>`, ..."""
     kind: RecordKind
+    """usage; unrated (no price yet, so no amount); minimum (what is missing to a minimum); commitment; flat_fee; credit;
+    sla_credit; adjustment (usage that came after its period had closed)."""
     window_kind: WindowKind
+    """hour: a rating window (60 minutes unless the deployment has others); period: a whole billing period."""
     window_start: Instant
+    """The beginning of the window, included."""
     window_end: Instant
+    """The end of the window, not included."""
     billing_period: Period
+    """The calendar month in UTC on whose invoice the record stands, YYYY-MM."""
     service_period: Period
+    """The calendar month in UTC in which the usage took place, YYYY-MM; before `billing_period` for adjustments."""
     quantity: DecimalText
+    """The total of the window in `unit`, never an increment. At most 9 decimals."""
     unit: Name
+    """What `quantity` counts: tokens, seconds, requests, images, joules, months, units."""
     amount: DecimalText | None = None
+    """Money of the window in `currency`, not rounded: at most 12 decimals. Absent for unrated usage."""
     currency: Annotated[str, Field(strict=True, pattern=r"^[A-Z]{3}$")] | None = None
+    """ISO 4217 code of `amount`; absent for usage without a price and for capacity."""
     card_id: Name | None = None
+    """The rate card that priced it; absent for usage without a price and where nothing is left."""
     card_version: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """The version of that card."""
     provisional: Annotated[bool, Field(strict=True)] = False
+    """Whether `service_period` is still open. A closed period's records change no more, except by an operator's order."""
     dimensions: dict[str, str] = Field(default_factory=dict)
+    """What the SKU matched on: model, endpoint, region, service_tier, gpu_type, ..."""
     seller_id: Name | None = None
+    """Who sells, where an operator bills for several sellers."""
     revision: Revision
+    """Log epoch x 2^40 + offset. Of the records with one key the highest revision is the truth; it determines the content."""
     previous: Previous | None = None
+    """The last committed record of the same key; absent on the first."""
 
     @property
     def key(self) -> bytes:

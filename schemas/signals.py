@@ -30,7 +30,9 @@ class PolicySignal(BaseModel):
     time: Instant
     """Event time, never a worker's clock."""
     revision: Revision
+    """Log epoch x 2^40 + offset; of the signals with one key the highest counts."""
     data: dict[str, Any] = Field(default_factory=dict)
+    """What the policy says about itself; the fields depend on `policy`."""
 
     @property
     def key(self) -> bytes:

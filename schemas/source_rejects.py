@@ -19,12 +19,16 @@ _MAX_TEXT = 4_096
 class SourceReject(BaseModel):
     """File and line (from 1), why, and the text of the line, at most 4,096 characters of it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     file: Annotated[str, Field(strict=True)]
+    """The file that could not be read."""
     line: Annotated[int, Field(strict=True, ge=0)]
+    """The number of the line, from 1."""
     reason: Annotated[str, Field(strict=True)]
+    """Why."""
     text: Annotated[str, Field(strict=True)] = ""
+    """The line, at most 4,096 characters of it."""
 
 
 def encode_source_reject(reject: SourceReject) -> tuple[bytes, RecordHeaders]:

@@ -25,6 +25,7 @@ COMMANDS = {
     "embedded": Entry("infra.cli.embedded:embedded", "Run one embedded part in the foreground."),
     "emit": Entry("infra.cli.emit:emit", "Send a trace or a synthetic workload."),
     "invoice": Entry("infra.cli.invoice:invoice", "Show invoices, line by line."),
+    "kpi": Entry("infra.cli.kpi:kpi", "Usage, speed, failures, prices, economics."),
     "migrate": Entry("infra.cli.migrate:migrate", "Bring the ClickHouse tables up to date."),
     "query": Entry("infra.cli.query:query", "Ask ClickHouse."),
     "ratecard": Entry("infra.cli.ratecard:ratecard", "Check and publish rate cards."),

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from rating.cards import RateCard
 from rating.catalog import EVERYONE, Assignment, Catalog
+from rating.overrides import Overrides
 from rating.period import TenantPeriod
 from rating.rated import RatedLine
 from rating.usage import UsageKey
@@ -16,10 +17,13 @@ Usage = tuple[UsageKey, int, Mapping[str, Decimal]]
 """Usage key, window, and leaf quantities."""
 
 
-def rate(card: RateCard, usage: Iterable[Usage], *, window: WindowSize = HOUR) -> list[RatedLine]:
+def rate(
+    card: RateCard, usage: Iterable[Usage], *, window: WindowSize = HOUR, overrides: Overrides | None = None
+) -> list[RatedLine]:
     """The rated records of some usage under one card, as if every tenant were assigned to it from the first usage on.
 
-    Each tenant and month is a closed period of its own, with the card's monthly terms. The records come sorted by
+    Each tenant and month is a closed period of its own, with the card's monthly terms; `overrides` replace charges of
+    the card. The records come sorted by
     tenant, period, kind, SKU and window. Example::
 
         card = parse_card(yaml.safe_load(Path("standard.yaml").read_text()))
@@ -35,7 +39,9 @@ def rate(card: RateCard, usage: Iterable[Usage], *, window: WindowSize = HOUR) -
             period = periods[name] = TenantPeriod(*name, window)
         period.add(key, hour, None, quantities)
         first = hour if first is None else min(first, hour)
-    catalog = Catalog(window).with_card(card).with_assignment(Assignment(EVERYONE, card.id, first or 0))
+    catalog = (
+        Catalog(window).with_card(card).with_assignment(Assignment(EVERYONE, card.id, first or 0, None, overrides))
+    )
     lines = [line for name in sorted(periods) for line in periods[name].lines(catalog, closed=True)]
     return sorted(
         lines, key=lambda line: (line.tenant_id, line.service_period, line.window_kind, line.sku, line.window_start)

@@ -1,66 +1,225 @@
-"""What a whole card must hold beyond the types of its fields."""
+"""What a card must hold beyond the types of its fields.
+
+`check_card` asks a whole card. `check_readable` asks the parts of a document that can be read although others cannot,
+so that a pricing manager sees all that is wrong at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import combinations
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from rating import patterns
-from rating.cards import RateCard
-from rating.errors import CardProblem
-from rating.matching import can_share_id, is_ambiguous
-from rating.money import currency_exponent, plain, round_to_currency
+from rating.card_fields import Instant, instant_text
+from rating.cards import FlatFee, Minimum, RateCard, Sku
+from rating.errors import CardProblem, Path
+from rating.matching import can_share_id, is_ambiguous, rank
+from rating.models import Charge, PriceModel
+from rating.money import CURRENCY_EXPONENTS, currency_exponent, plain, round_to_currency
+
+T = TypeVar("T")
+_INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
+_CHARGE: TypeAdapter[PriceModel] = TypeAdapter(Charge)
+_GPU_METERS = frozenset({"gpu_seconds", "gpu_busy_seconds", "gpu_energy_joules"})
+_NOT_OF_GPUS = ("model", "endpoint", "service_tier")
+"""What GPU time does not have: it belongs to no request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The parts of a card that can be read, each list item with its position in the document."""
+
+    currency: str | None
+    effective_from: datetime | None
+    effective_to: datetime | None
+    charges: Sequence[tuple[int, PriceModel]]
+    skus: Sequence[tuple[int, Sku]]
+    flat_fees: Sequence[tuple[int, FlatFee]]
+    minimum: Minimum | None
 
 
 def check_card(card: RateCard) -> list[CardProblem]:
     """Everything that is wrong with a card, in document order."""
-    problems = [*_charges(card), *_claims(card), *_names(card), *_minimum(card)]
+    return _check(
+        _Parts(
+            card.currency,
+            card.effective_from,
+            card.effective_to,
+            [(index, sku.charge) for index, sku in enumerate(card.skus)],
+            list(enumerate(card.skus)),
+            list(enumerate(card.flat_fees)),
+            card.minimum,
+        )
+    )
+
+
+def check_readable(data: Mapping[Any, Any], context: dict[str, Any]) -> list[CardProblem]:
+    """The same of a document that is no card: what is wrong with those of its parts that can be read."""
+    currency = data.get("currency")
+    skus = _items(data.get("skus"))
+    return _check(
+        _Parts(
+            currency if isinstance(currency, str) and currency in CURRENCY_EXPONENTS else None,
+            _read(_INSTANT, data.get("effective_from"), context),
+            _read(_INSTANT, data.get("effective_to"), context),
+            _read_all(_CHARGE, ((index, _field(sku, "charge")) for index, sku in skus), context),
+            _read_all(TypeAdapter(Sku), skus, context),
+            _read_all(TypeAdapter(FlatFee), _items(data.get("flat_fees")), context),
+            _read(TypeAdapter(Minimum), data.get("minimum"), context),
+        )
+    )
+
+
+def _items(value: object) -> list[tuple[int, object]]:
+    return list(enumerate(value)) if isinstance(value, list | tuple) else []
+
+
+def _field(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _read(kind: TypeAdapter[T], value: object, context: dict[str, Any]) -> T | None:
+    try:
+        return kind.validate_python(value, context=context)
+    except ValidationError:
+        return None
+
+
+def _read_all(
+    kind: TypeAdapter[T], items: Iterable[tuple[int, object]], context: dict[str, Any]
+) -> list[tuple[int, T]]:
+    found = ((index, _read(kind, value, context)) for index, value in items)
+    return [(index, value) for index, value in found if value is not None]
+
+
+def _check(parts: _Parts) -> list[CardProblem]:
+    problems = [
+        *_times(parts),
+        *_charges(parts),
+        *_reach(parts),
+        *_claims(parts.skus),
+        *_names(parts),
+        *_amounts(parts),
+    ]
     return sorted(problems, key=lambda problem: [(isinstance(step, str), str(step).zfill(9)) for step in problem.path])
 
 
-def _charges(card: RateCard) -> Iterator[CardProblem]:
-    for index, sku in enumerate(card.skus):
-        for place, message in sku.charge.problems():
+def _times(parts: _Parts) -> Iterator[CardProblem]:
+    start, end = parts.effective_from, parts.effective_to
+    if start is not None and end is not None and end <= start:
+        yield CardProblem(
+            ("effective_to",),
+            f"{instant_text(end)} is not after effective_from {instant_text(start)}: the card would price nothing",
+        )
+
+
+def _charges(parts: _Parts) -> Iterator[CardProblem]:
+    for index, charge in parts.charges:
+        for place, message in charge.problems():
             yield CardProblem(("skus", index, "charge", *place), message)
 
 
-def _claims(card: RateCard) -> Iterator[CardProblem]:
-    """No usage may be claimed by two SKUs of which neither is the more specific."""
-    for (first, left), (second, right) in combinations(enumerate(card.skus), 2):
-        if can_share_id(left, right):
+def _reach(parts: _Parts) -> Iterator[CardProblem]:
+    """GPU time has no model: a SKU that asks for one would never price anything."""
+    for index, sku in parts.skus:
+        if not _GPU_METERS.issuperset(sku.leaves):
+            continue
+        for name in _NOT_OF_GPUS:
+            wanted = sku.match.constraints().get(name, "*")
+            if not patterns.matches(wanted, ""):
+                yield CardProblem(
+                    ("skus", index, "match", name),
+                    f"{sku.meter} has no {name}: this SKU would price nothing, leave {name} out (GPU time has gpu_type "
+                    "and region)",
+                )
+        context = sku.match.context_bracket
+        if context is not None and context.above is not None:
             yield CardProblem(
-                ("skus", second, "sku"),
-                f"duplicate: {right.sku} can be the id of a line of skus[{first}] ({left.sku}) too: name them apart",
+                ("skus", index, "match", "context_bracket"),
+                f"{sku.meter} belongs to no request: this SKU would price nothing, leave context_bracket out",
+            )
+
+
+def _claims(skus: Sequence[tuple[int, Sku]]) -> Iterator[CardProblem]:
+    """No usage may be claimed by two SKUs of which neither is the more specific."""
+    numbers = [index for index, _ in skus]
+    made = [sku for _, sku in skus]
+    sharing = set(_may_share_id(made))
+    for first, second in sorted(sharing | set(_may_claim_alike(made))):
+        left, right = made[first], made[second]
+        if (first, second) in sharing and can_share_id(left, right):
+            yield CardProblem(
+                ("skus", numbers[second], "sku"),
+                f"duplicate: {right.sku} can be the id of a line of skus[{numbers[first]}] ({left.sku}) too: "
+                "name them apart",
             )
         elif is_ambiguous(left, right):
             yield CardProblem(
-                ("skus", second, "match"),
-                f"some usage of {right.meter} matches this SKU and skus[{first}] ({left.sku}) alike: narrow one",
+                ("skus", numbers[second], "match"),
+                f"some usage of {right.meter} matches this SKU and skus[{numbers[first]}] ({left.sku}) alike: narrow one",
             )
 
 
-def _names(card: RateCard) -> Iterator[CardProblem]:
+def _may_share_id(skus: Sequence[Sku]) -> Iterator[tuple[int, int]]:
+    """The pairs that can have an id in common. Cards have thousands of SKUs: ids without wildcards are looked up."""
+    ids = [sku.id_pattern() for sku in skus]
+    exact: dict[str, list[int]] = {}
+    wild: list[int] = []
+    for position, identity in enumerate(ids):
+        if patterns.is_pattern(identity):
+            wild.append(position)
+        else:
+            exact.setdefault(identity, []).append(position)
+    for same in exact.values():
+        yield from combinations(same, 2)
+    for position in wild:
+        for other, identity in enumerate(ids):
+            if other != position and patterns.intersect(ids[position], identity):
+                yield min(position, other), max(position, other)
+
+
+def _may_claim_alike(skus: Sequence[Sku]) -> Iterator[tuple[int, int]]:
+    """The pairs of one leaf meter and one rank, without those that name two different models."""
+    groups: dict[tuple[str, tuple[int, int]], dict[str | None, list[int]]] = {}
+    for position, sku in enumerate(skus):
+        model = sku.match.model
+        named = None if model is None or patterns.is_pattern(model) else model
+        for leaf in sku.leaves:
+            groups.setdefault((leaf, rank(sku)[:2]), {}).setdefault(named, []).append(position)
+    for by_model in groups.values():
+        unnamed = by_model.get(None, [])
+        for same in by_model.values():
+            yield from combinations(same, 2)
+            if same is not unnamed:
+                yield from ((min(one, two), max(one, two)) for one in unnamed for two in same)
+
+
+def _names(parts: _Parts) -> Iterator[CardProblem]:
     """Fees and the minimum need ids of their own."""
-    taken = [(f"skus[{index}]", sku.id_pattern()) for index, sku in enumerate(card.skus)]
-    own: list[tuple[tuple[str | int, ...], str]] = [
-        (("flat_fees", index, "sku"), fee.sku) for index, fee in enumerate(card.flat_fees)
-    ]
-    if card.minimum is not None:
-        own.append((("minimum", "sku"), card.minimum.sku))
+    taken = [(f"skus[{index}]", sku.id_pattern()) for index, sku in parts.skus]
+    own: list[tuple[Path, str]] = [(("flat_fees", index, "sku"), fee.sku) for index, fee in parts.flat_fees]
+    if parts.minimum is not None:
+        own.append((("minimum", "sku"), parts.minimum.sku))
     for path, sku in own:
         for place, pattern in taken:
             if patterns.matches(pattern, sku):
-                yield CardProblem(path, f"duplicate: {sku} is an id of {place} too")
+                yield CardProblem(path, f"duplicate: {sku} is an id of {place} too: name them apart")
         taken.append((".".join(map(str, path[:-1])), sku))
 
 
-def _minimum(card: RateCard) -> Iterator[CardProblem]:
+def _amounts(parts: _Parts) -> Iterator[CardProblem]:
     """A minimum that the currency cannot express would never be met exactly."""
-    if card.minimum is None:
+    if parts.minimum is None or parts.currency is None:
         return
-    amount = card.minimum.amount
-    if round_to_currency(amount, card.currency) != amount:
-        decimals = currency_exponent(card.currency)
+    amount = parts.minimum.amount
+    if round_to_currency(amount, parts.currency) != amount:
+        decimals = currency_exponent(parts.currency)
         yield CardProblem(
-            ("minimum", "amount"), f"{plain(amount)} has more than the {decimals} decimals of {card.currency}"
+            ("minimum", "amount"),
+            f"{plain(amount)} has more than the {decimals} decimals of {parts.currency}: round it",
         )

@@ -21,23 +21,60 @@ _OWNERS: Mapping[str, type[BaseModel]] = {
     "tiers": GraduatedTier,
 }
 """Which type the mapping under a field name has."""
+_EXAMPLES: Mapping[str, str] = {
+    "id": "id: standard",
+    "version": "version: 1",
+    "currency": "currency: USD",
+    "effective_from": 'effective_from: "2026-01-01T00:00:00Z"',
+    "sku": 'sku: "{model}/input"',
+    "meter": "meter: input_uncached",
+    "charge": 'charge: {model: per_unit, price: "0.15", per: 1000000}',
+    "price": 'price: "0.15"',
+    "amount": 'amount: "20.00"',
+    "tiers": 'tiers: [{up_to: 500000, price: "0.80"}, {price: "0.60"}]',
+}
+"""How a field is written."""
+_KINDS: Mapping[str, str] = {
+    "string_type": "text: put it in quotes",
+    "tuple_type": "a list: begin each item with '- '",
+    "model_type": "a mapping of field names to values",
+    "model_attributes_type": "a mapping of field names to values",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+}
+"""What pydantic wants, in plain words."""
+_LONGEST_QUOTE = 60
 
 
 def explain(detail: ErrorDetails, data: object) -> CardProblem:
-    """One pydantic error as a problem: its path in the document, and what is wrong in plain words."""
+    """One pydantic error as a problem: its path in the document, what is wrong and what to do, in plain words."""
     path = _document_path(detail["loc"], data)
     kind = detail["type"]
     message = detail["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        message = f"unknown field{did_you_mean(str(path[-1]), _known_fields(path, data))}"
+        known = _known_fields(path, data)
+        message = "unknown field" + (did_you_mean(str(path[-1]), known) or f": use {', '.join(known)}")
     elif kind == "missing":
-        message = "is missing"
+        example = _EXAMPLES.get(str(path[-1]))
+        message = "is missing" + (f": write {example}" if example else "")
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
         asked = detail["ctx"].get("tag") if "ctx" in detail else None
-        known = f"use {', '.join(MODELS)}"
+        known_models = f"use {', '.join(MODELS)}"
         path = (*path, "model")
-        message = f"there is no price model {asked!r}: {known}" if asked else f"name the price model: {known}"
+        message = (
+            f"there is no price model {asked!r}{did_you_mean(str(asked), list(MODELS))}: {known_models}"
+            if asked
+            else f"name the price model: {known_models}"
+        )
+    elif kind in _KINDS:
+        message = f"{_quoted(detail['input'])} is not {_KINDS[kind]}"
     return CardProblem(path, message)
+
+
+def _quoted(value: object) -> str:
+    text = {True: "true", False: "false", None: "nothing"}.get(value) if isinstance(value, bool | None) else repr(value)
+    text = str(text)
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
 
 
 def _document_path(location: tuple[str | int, ...], data: object) -> Path:

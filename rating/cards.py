@@ -6,20 +6,17 @@ wrong with it, each problem with its path. `RateCard.document()` is the way back
 
 from __future__ import annotations
 
+import hashlib
 import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
-    PlainSerializer,
     PrivateAttr,
     ValidationError,
     ValidationInfo,
@@ -27,75 +24,38 @@ from pydantic import (
     model_validator,
 )
 
-from rating.errors import CardError, CardProblem, MeterError, did_you_mean
-from rating.meters import GROUP_METERS, LEAF_NAMES, Meter, is_custom, leaves_of, meter
+from rating.card_fields import (
+    DIMENSIONS,
+    LONGEST_ID,
+    Currency,
+    Instant,
+    Integer,
+    MeterName,
+    Name,
+    PlainSku,
+    Status,
+    Template,
+    Text,
+    Version,
+    instant_text,
+)
+from rating.errors import CardError, CardProblem, did_you_mean
+from rating.meters import Meter, is_custom, leaves_of, meter
 from rating.models import Charge
-from rating.models.base import Money
-from rating.money import CURRENCY_EXPONENTS
+from rating.models.base import Fee
 from rating.usage import DEFAULT_CONTEXT_EDGES
 from rating.windows import HOUR, WindowSize
 
 if TYPE_CHECKING:
+    from rating.overrides import Overrides
     from rating.skus import Router
 
-DIMENSIONS: tuple[str, ...] = ("model", "endpoint", "region", "service_tier", "gpu_type", "operation")
-"""What a SKU can match with an exact value or a pattern, and what its id template may name."""
-RESERVED_PREFIXES = ("unrated/", "uncharged/")
-"""Starts of SKU ids that belong to usage without a price."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_TEMPLATE = re.compile(r"[^\x00-\x20\x7f*?]{1,256}")
-
-
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(
-            f"{value!r}: use letters, digits, '.', '_' and '-', at most 128, starting with a letter or digit"
-        )
-    return value
-
-
-def _meter_name(value: str) -> str:
-    try:
-        return meter(value).name
-    except MeterError as error:
-        known = [*LEAF_NAMES, *GROUP_METERS]
-        raise ValueError(f"{error}{did_you_mean(value, known)}") from error
-
-
-def _instant(value: object) -> object:
-    """YAML gives a datetime, JSON a string; a number is refused: seconds or a year?"""
-    if isinstance(value, datetime | str):
-        return value
-    raise ValueError("write an instant such as '2026-01-01T00:00:00Z'")
-
-
-def _integer(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is not a whole number")
-    return value
-
-
-def instant_text(value: datetime) -> str:
-    """An instant as RFC 3339 in UTC, e.g. 2026-01-01T00:00:00Z."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
-
-
-Name = Annotated[str, AfterValidator(_name)]
-MeterName = Annotated[str, AfterValidator(_meter_name)]
-Integer = Annotated[int, BeforeValidator(_integer)]
-Instant = Annotated[
-    AwareDatetime, BeforeValidator(_instant), AfterValidator(_utc), PlainSerializer(instant_text, return_type=str)
-]
+_DIGEST = 64
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ContextRange(_Document):
@@ -105,7 +65,9 @@ class ContextRange(_Document):
     """
 
     above: Integer | None = None
+    """Total input tokens that a request must exceed."""
     up_to: Integer | None = None
+    """Total input tokens that a request may have at most."""
     _brackets: tuple[int, int] = PrivateAttr(default=(0, 0))
 
     @model_validator(mode="after")
@@ -134,13 +96,20 @@ class ContextRange(_Document):
 class Match(_Document):
     """What usage a SKU is for: an exact value or a pattern (`*`, `?`) per dimension; what is left out matches all."""
 
-    model: str | None = None
-    endpoint: str | None = None
-    region: str | None = None
-    service_tier: str | None = None
-    gpu_type: str | None = None
-    operation: str | None = None
+    model: Text | None = None
+    """Model that answered, e.g. `llama-70b` or `llama-*`."""
+    endpoint: Text | None = None
+    """Endpoint that was called, e.g. `/v1/chat/completions`."""
+    region: Text | None = None
+    """Region that served the request."""
+    service_tier: Text | None = None
+    """Service tier, e.g. `default`, `priority` or `batch`."""
+    gpu_type: Text | None = None
+    """GPU type, e.g. `H100`."""
+    operation: Text | None = None
+    """Operation, e.g. `chat`, `embedding`, `fine_tune` or `batch`."""
     context_bracket: ContextRange | None = None
+    """Length of the request."""
 
     def constraints(self) -> dict[str, str]:
         """The dimensions that are matched with text, in their fixed order."""
@@ -155,30 +124,34 @@ class Sku(_Document):
     with tiers of its own. `unit` names the unit of a custom meter. `seller_id` is for resold services.
     """
 
-    sku: str
+    sku: Template
+    """Id of the invoice line, or a template of ids such as `{model}/input`."""
     meter: MeterName
+    """What is counted: a meter, a group of meters (`input`, `output`) or `units.<name>`."""
     match: Match = Match()
+    """What usage it is for; left out: all."""
     charge: Charge
-    unit: str | None = None
+    """The price model and its prices."""
+    unit: Text | None = None
+    """Name of the unit of a custom meter."""
     description: str | None = None
-    seller_id: str | None = None
+    """For people."""
+    seller_id: Text | None = None
+    """Who sells it, where it is resold."""
 
     @field_validator("sku")
     @classmethod
-    def _check_template(cls, value: str) -> str:
-        if not _TEMPLATE.fullmatch(value):
-            raise ValueError("a SKU id has 1 to 256 characters, no spaces and no '*' or '?'")
-        if value.startswith(RESERVED_PREFIXES):
-            raise ValueError(f"ids that start with {' or '.join(RESERVED_PREFIXES)} are reserved")
+    def _check_placeholders(cls, value: str) -> str:
         names = _PLACEHOLDER.findall(value)
         for name in names:
             if name not in DIMENSIONS:
-                raise ValueError(f"there is no {{{name}}}{did_you_mean(name, DIMENSIONS)}")
+                known = did_you_mean(name, DIMENSIONS) or f": use one of {', '.join(DIMENSIONS)}"
+                raise ValueError(f"there is no {{{name}}}{known}")
         rest = _PLACEHOLDER.split(value)[::2]
         if any("{" in part or "}" in part for part in rest):
             raise ValueError("an opening or closing brace is missing")
         if len(set(names)) != len(names):
-            raise ValueError("a placeholder stands twice")
+            raise ValueError("a placeholder stands twice: leave one out")
         if any("/" not in part for part in rest[1:-1]):
             raise ValueError("put a '/' between two placeholders, so that ids stay distinct")
         return value
@@ -209,86 +182,116 @@ class Sku(_Document):
         """The id of the line for these dimension values.
 
         With two or more placeholders, `/` and `%` inside a value are percent-encoded, so that two different value pairs
-        never make one id. With one placeholder the value stands as it is (`meta-llama/Llama-3/input`).
+        never make one id. With one placeholder the value stands as it is (`meta-llama/Llama-3/input`). An id that a
+        rated record could not hold is cut and ends with a digest of the whole.
         """
+        return fitting_id(self._whole_id(values))
+
+    def id_pattern(self) -> str:
+        """A pattern that covers every id that this SKU can produce; without wildcards if there is only one."""
+        constraints = self.match.constraints()
+        return self._whole_id({name: constraints.get(name, "*") for name in self.placeholders})
+
+    def _whole_id(self, values: Mapping[str, str]) -> str:
         names = self.placeholders
         if not names:
             return self.sku
         several = len(names) > 1
         return _PLACEHOLDER.sub(lambda found: _encoded(values[found[1]], several), self.sku)
 
-    def id_pattern(self) -> str:
-        """A pattern that covers every id that this SKU can produce; without wildcards if there is only one."""
-        constraints = self.match.constraints()
-        return self.id_for({name: constraints.get(name, "*") for name in self.placeholders})
-
 
 def _encoded(value: str, several: bool) -> str:
     return value.replace("%", "%25").replace("/", "%2F") if several else value
 
 
+def fitting_id(sku_id: str) -> str:
+    """The id itself, or, when a rated record could not hold it, its beginning and the SHA-256 of the whole."""
+    if len(sku_id) <= LONGEST_ID:
+        return sku_id
+    return f"{sku_id[: LONGEST_ID - _DIGEST - 1]}~{hashlib.sha256(sku_id.encode()).hexdigest()}"
+
+
 class FlatFee(_Document):
     """A fixed amount for each billing period, in arrears."""
 
-    sku: str
-    amount: Money
+    sku: PlainSku
+    """Id of the invoice line."""
+    amount: Fee
+    """What a month costs, as text: "20.00"."""
     description: str | None = None
-
-    _check_sku = field_validator("sku")(lambda value: _plain_sku(value))
+    """For people."""
 
 
 class Minimum(_Document):
     """The least that the usage of a billing period costs: the difference is charged as a line of its own."""
 
-    sku: str
-    amount: Money
+    sku: PlainSku
+    """Id of the invoice line."""
+    amount: Fee
+    """The least usage charge of a month, as text: "250.00"."""
     description: str | None = None
-
-    _check_sku = field_validator("sku")(lambda value: _plain_sku(value))
-
-
-def _plain_sku(value: str) -> str:
-    if not _TEMPLATE.fullmatch(value) or "{" in value or "}" in value or value.startswith(RESERVED_PREFIXES):
-        raise ValueError("an id has 1 to 256 characters, no spaces, no '*', '?', '{' or '}', and no reserved start")
-    return value
+    """For people."""
 
 
 class RateCard(_Document):
     """One version of a card. Made by `parse_card`, which also checks what one field alone does not show."""
 
     id: Name
-    version: Integer
-    currency: str
+    """Name of the card; its versions share it."""
+    version: Version
+    """Number of this version: a published version never changes, a new price is a new version."""
+    currency: Currency
+    """Currency of all prices, by ISO 4217."""
     effective_from: Instant
+    """First instant that this version prices: the start of a window (a whole hour, unless the deployment says otherwise)."""
+    effective_to: Instant | None = None
+    """First instant that it prices no more, e.g. the end of a promotion: then the version before it holds again."""
     description: str | None = None
-    charge_status: tuple[str, ...] = ("success", "aborted")
+    """For people."""
+    charge_status: tuple[Status, ...] = ("success", "aborted")
+    """Requests that are charged, by how they ended; others are rated at 0."""
     not_charged: tuple[MeterName, ...] = ()
+    """Meters that are measured but not sold; a meter that is neither priced nor listed here becomes unrated usage."""
     skus: tuple[Sku, ...] = ()
+    """What is sold."""
     flat_fees: tuple[FlatFee, ...] = ()
+    """What a month costs beside usage."""
     minimum: Minimum | None = None
+    """The least that the usage of a month costs."""
+    _overrides: Overrides | None = PrivateAttr(default=None)
 
-    @field_validator("version")
+    @field_validator("effective_from", "effective_to")
     @classmethod
-    def _check_version(cls, value: int) -> int:
-        if not 1 <= value < 2**31:
-            raise ValueError(f"{value} is not a version: count from 1")
-        return value
-
-    @field_validator("currency")
-    @classmethod
-    def _check_currency(cls, value: str) -> str:
-        if value not in CURRENCY_EXPONENTS:
-            hint = value.upper() if value.upper() in CURRENCY_EXPONENTS else None
-            raise ValueError(f"{value!r} is not a currency of ISO 4217" + (f", did you mean {hint}?" if hint else ""))
-        return value
-
-    @field_validator("effective_from")
-    @classmethod
-    def _check_alignment(cls, value: datetime, info: ValidationInfo) -> datetime:
+    def _check_alignment(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
         window: WindowSize = (info.context or {}).get("window", HOUR)
-        if not window.is_start(value):
-            raise ValueError(f"{instant_text(value)} is not the start of a window of {window.minutes} minutes")
+        if value is not None and not window.is_start(value):
+            before = window.start(window.index_of(value))
+            raise ValueError(
+                f"{instant_text(value)} cuts a window: it is not the start of a window of {window.minutes} minutes, "
+                f"use '{instant_text(before)}' or '{instant_text(window.end(window.index_of(value)))}'"
+            )
         return value
+
+    @property
+    def overrides(self) -> Overrides | None:
+        """The charges of one tenant that replace the card's own; None for the card as published."""
+        return self._overrides
+
+    def with_overrides(self, overrides: Overrides | None) -> RateCard:
+        """This card with other charges for some SKUs. Equal overrides give the same object, for as long as the card lives."""
+        if not overrides:
+            return self
+        found = self._variants.get(overrides)
+        if found is None:
+            fields = {name: getattr(self, name) for name in type(self).model_fields}
+            found = type(self).model_construct(**fields | overrides.fees(self.flat_fees, self.minimum))
+            found._overrides = overrides
+            self._variants[overrides] = found
+        return found
+
+    @cached_property
+    def _variants(self) -> dict[Overrides, RateCard]:
+        return {}
 
     @cached_property
     def router(self) -> Router:
@@ -310,15 +313,19 @@ def parse_card(
     Raises CardError with every problem and its path. Money must be strings or integers, never floats.
     """
     # Imported here, since both modules need the card types of this one.
-    from rating.card_checks import check_card
+    from rating.card_checks import check_card, check_readable
     from rating.card_problems import explain
 
     if not isinstance(data, Mapping):
         raise CardError([CardProblem((), "a card is a mapping with id, version, currency, effective_from and skus")])
+    context = {"window": window, "context_edges": tuple(context_edges)}
     try:
-        card = RateCard.model_validate(data, context={"window": window, "context_edges": tuple(context_edges)})
+        card = RateCard.model_validate(data, context=context)
     except ValidationError as error:
-        raise CardError([explain(detail, data) for detail in error.errors(include_url=False)]) from None
+        problems = [explain(detail, data) for detail in error.errors(include_url=False)]
+        said = {problem.path for problem in problems}
+        problems += [problem for problem in check_readable(data, context) if problem.path not in said]
+        raise CardError(problems) from None
     problems = check_card(card)
     if problems:
         raise CardError(problems)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from rating.cards import RateCard
 from rating.errors import CardConflict, PeriodError
+from rating.overrides import Overrides
 from rating.windows import HOUR, WindowSize
 
 EVERYONE = "*"
@@ -23,13 +24,14 @@ EVERYONE = "*"
 class Assignment:
     """A tenant is rated by a card from one window on, up to another one (not included) or without end.
 
-    `tenant_id` may be "*": the deployment's default card.
+    `tenant_id` may be "*": the deployment's default card. `overrides` are the tenant's own prices for some SKUs.
     """
 
     tenant_id: str
     card_id: str
     effective_from_hour: int
     effective_to_hour: int | None = None
+    overrides: Overrides | None = None
 
     def __post_init__(self) -> None:
         if self.effective_to_hour is not None and self.effective_to_hour <= self.effective_from_hour:
@@ -111,6 +113,15 @@ class Catalog:
         for versions in self._versions.values():
             yield from versions
 
+    def cards(self) -> Iterator[RateCard]:
+        """Every card version as published, and with the overrides of each assignment to it."""
+        for version in self.versions():
+            yield version.card
+        for assignment in self.assignments():
+            if assignment.overrides:
+                for version in self._versions.get(assignment.card_id, ()):
+                    yield version.card.with_overrides(assignment.overrides)
+
     def assignments(self) -> Iterator[Assignment]:
         """Every assignment; `with_assignment` restores each."""
         for assignments in self._assignments.values():
@@ -133,13 +144,21 @@ class Catalog:
         return None
 
     def card_at(self, tenant_id: str, hour: int) -> RateCard | None:
-        """The card version that prices a tenant's usage at a window (the time of the usage), or None."""
+        """The card version that prices a tenant's usage at a window (the time of the usage), or None.
+
+        Of the versions that hold at the window the one that began last, with the overrides of the tenant's assignment.
+        """
         assignment = self.assignment_at(tenant_id, hour)
         if assignment is None:
             return None
         versions = self._versions.get(assignment.card_id, ())
         position = bisect_right(versions, hour, key=lambda version: version.in_force_hour)
-        return versions[position - 1].card if position else None
+        while position:
+            position -= 1
+            card = versions[position].card
+            if card.effective_to is None or hour < self.window.index_of(card.effective_to):
+                return card.with_overrides(assignment.overrides)
+        return None
 
     def spans(self, tenant_id: str, first: int, last: int) -> tuple[Span, ...]:
         """The windows first..last (both included), cut where the tenant's card version changes."""
@@ -147,7 +166,10 @@ class Catalog:
         for tenant in (tenant_id, EVERYONE):
             for assignment in self._assignments.get(tenant, ()):
                 cuts.update((assignment.effective_from_hour, assignment.effective_to_hour or first))
-                cuts.update(version.in_force_hour for version in self._versions.get(assignment.card_id, ()))
+                for version in self._versions.get(assignment.card_id, ()):
+                    cuts.add(version.in_force_hour)
+                    if version.card.effective_to is not None:
+                        cuts.add(self.window.index_of(version.card.effective_to))
         spans: list[Span] = []
         starts = sorted(cut for cut in cuts if first <= cut <= last)
         for start, following in zip(starts, [*starts[1:], last + 1], strict=True):

@@ -12,11 +12,12 @@ from rating.catalog import Catalog
 from rating.errors import CurrencyError, InvoiceError
 from rating.models import PriceModel, TierSlice
 from rating.money import currency_exponent, exact_sum, from_scaled, round_to_currency
+from rating.overrides import OVERRIDE
 from rating.rated import RatedLine
 from rating.skus import Kind
 
 Cards = Catalog | Iterable[RateCard]
-"""Where the card versions that priced the records are found."""
+"""Where the card versions that priced the records are found; a tenant's own prices are those of `with_overrides`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +185,19 @@ class _Models:
     """Finds the price model behind a record."""
 
     def __init__(self, cards: Cards) -> None:
-        versions = [version.card for version in cards.versions()] if isinstance(cards, Catalog) else list(cards)
-        self._cards = {(card.id, card.version): card for card in versions}
+        versions = list(cards.cards()) if isinstance(cards, Catalog) else list(cards)
+        self._cards = {(card.id, card.version): card for card in versions if card.overrides is None}
+        self._overrides: dict[str, PriceModel] = {}
+        for card in versions:
+            self._overrides.update(card.overrides.by_digest() if card.overrides else {})
 
     def model(self, record: RatedLine) -> PriceModel | None:
         """The model that priced a record; None for usage that is not charged."""
         if record.card_id is None or record.card_version is None or record.sku.startswith("uncharged/"):
             return None
+        digest = record.dimensions.get(OVERRIDE)
+        if digest is not None:
+            return self._override(record, digest)
         card = self._cards.get((record.card_id, record.card_version))
         sku = card.router.sku_of(record.sku, record.meter, record.dimensions) if card else None
         if sku is None:
@@ -200,6 +207,16 @@ class _Models:
                 card_version=record.card_version,
             )
         return sku.charge
+
+    def _override(self, record: RatedLine, digest: str) -> PriceModel:
+        found = self._overrides.get(digest)
+        if found is None:
+            raise InvoiceError(
+                f"the price of its own that {record.tenant_id} has for {record.sku} ({digest}) is not among the cards",
+                card_id=record.card_id,
+                card_version=record.card_version,
+            )
+        return found
 
 
 def _tiers(group: list[RatedLine], models: _Models) -> list[InvoiceTier]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from rating.cards import DIMENSIONS, RateCard, Sku
+from rating.card_fields import DIMENSIONS
+from rating.cards import RateCard, Sku
 from rating.matching import matches, rank
 from rating.meters import LEAF_NAMES, leaves_of, meter
 from rating.models import PriceModel, Pricer
+from rating.overrides import OVERRIDE, charge_digest
 from rating.patterns import is_pattern
 from rating.patterns import matches as pattern_matches
 from rating.usage import UsageKey
@@ -139,10 +141,17 @@ def _fits(sku: Sku, dimensions: Mapping[str, str]) -> bool:
 
 
 def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:
-    """The line of a SKU for these values of its placeholders."""
+    """The line of a SKU for these values of its placeholders, with the charge that the card's overrides give it, if any."""
     measure = sku.measure
+    sku_id = sku.id_for(values)
+    dimensions = _dimensions(sku, values)
+    charge: PriceModel = sku.charge
+    special = card.overrides.charge_for(sku_id, sku.sku) if card.overrides else None
+    if special is not None:
+        charge = special
+        dimensions = {**dimensions, OVERRIDE: charge_digest(charge)}
     return Line(
-        sku=sku.id_for(values),
+        sku=sku_id,
         meter=sku.meter,
         unit=measure.unit,
         decimals=measure.decimals,
@@ -151,9 +160,9 @@ def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:
         currency=card.currency,
         card_id=card.id,
         card_version=card.version,
-        model=sku.charge,
-        pricer=sku.charge.pricer(measure.decimals),
-        dimensions=_dimensions(sku, values),
+        model=charge,
+        pricer=charge.pricer(measure.decimals),
+        dimensions=dimensions,
         seller_id=sku.seller_id,
     )
 

@@ -58,6 +58,18 @@ class AccountAssigned(BaseModel):
     """Who assigned it."""
     seller_id: Name | None = None
     """Who sells to the tenant; it is written on the rated records."""
+    plan: Name | None = None
+    """The plan that card and overrides were taken from: for people, it decides nothing."""
+    overrides: dict[str, dict[str, Any]] | None = None
+    """Prices of the tenant's own: SKU id (a line or a template of the card) to the charge that replaces the card's."""
+
+    @field_validator("overrides")
+    @classmethod
+    def _no_floats(cls, overrides: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
+        place = _find_float(overrides, "overrides")
+        if place:
+            raise ValueError(f"{place} is a float: write amounts and quantities as text")
+        return overrides
 
     @model_validator(mode="after")
     def _times_in_order(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from infra.logs import get_logger
 from rating.cards import RateCard, parse_card
 from rating.errors import InvoiceError, RatingError
 from rating.invoices import Invoice, build_invoice, by_currency
+from rating.overrides import parse_overrides
 from rating.rated import RatedLine
 from rating.windows import WindowSize
 from schemas.kinds import Kind
@@ -98,25 +99,40 @@ def _line(row: dict[str, Any]) -> RatedLine:
 
 
 def load_cards(client: Client, settings: Settings) -> Sequence[RateCard]:
-    """Every version of every card that was published, the first publication of each, oldest first.
+    """Every version of every card that was published, the first publication of each, oldest first, then the same
+    with each tenant's own prices.
 
     A card that this deployment's workers had to refuse (it breaks the rules of cards) priced nothing and is left out.
     """
-    with store_errors("reading published rate cards"):
-        rows = client.query(
-            "SELECT data FROM control WHERE kind = {kind:String} ORDER BY appended_at, id",
-            parameters={"kind": Kind.RATE_CARD.value},
-        ).result_rows
     found: dict[tuple[str, int], RateCard] = {}
-    for (data,) in rows:
+    for data in _control_records(client, Kind.RATE_CARD):
         try:
             card = parse_card(
-                orjson.loads(data).get("card"),
-                window=WindowSize(settings.window_minutes),
-                context_edges=settings.context_edges,
+                data.get("card"), window=WindowSize(settings.window_minutes), context_edges=settings.context_edges
             )
         except RatingError as error:
             log.warning("card_left_out", reason=str(error))
             continue
         found.setdefault((card.id, card.version), card)
-    return tuple(found.values())
+    special: list[RateCard] = []
+    for data in _control_records(client, Kind.ASSIGNMENT):
+        try:
+            overrides = parse_overrides(data["overrides"]) if data.get("overrides") else None
+        except RatingError as error:
+            log.warning("overrides_left_out", reason=str(error))
+            continue
+        special += [
+            card.with_overrides(overrides) for card in found.values() if overrides and card.id == data["card_id"]
+        ]
+    return (*found.values(), *special)
+
+
+def _control_records(client: Client, kind: Kind) -> Iterator[dict[str, Any]]:
+    """The data of the control records of a kind, oldest first."""
+    with store_errors("reading published rate cards and assignments"):
+        rows = client.query(
+            "SELECT data FROM control WHERE kind = {kind:String} ORDER BY appended_at, id",
+            parameters={"kind": kind.value},
+        ).result_rows
+    for (data,) in rows:
+        yield orjson.loads(data)

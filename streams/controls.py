@@ -1,6 +1,7 @@
 """Control records applied in the order of the log: which card prices whose usage (DESIGN D2, D4)."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import orjson
 
@@ -8,14 +9,16 @@ from infra.config import Settings
 from rating.cards import RateCard, parse_card
 from rating.catalog import EVERYONE, Assignment, Catalog
 from rating.errors import CardError, CardProblem, PeriodError
+from rating.overrides import Overrides, parse_overrides
 from schemas.control import AccountAssigned, RateCardActivated
 from schemas.partitioning import partition_for
 from streams.outcomes import NEVER_US, TimeRules
 from streams.transactions import OutgoingRecord
 
+T = TypeVar("T")
 _CARD, _ASSIGNMENT = "card", "assignment"
 _LARGEST_CARD_BYTES = 512 * 1024
-"""A card has to fit a record of the state topic, which brokers limit to 1 MiB."""
+"""A card, or a tenant's prices, has to fit a record of the state topic, which brokers limit to 1 MiB."""
 
 
 def tick_source(settings: Settings) -> str:
@@ -63,11 +66,13 @@ class Controls:
         if not_before is not None and last is not None and last <= not_before:
             return
         first = first if not_before is None else max(first, not_before)
-        changed = self.catalog.with_assignment(Assignment(record.tenant_id, record.card_id, first, last))
+        overrides = self._overrides(record.overrides)
+        changed = self.catalog.with_assignment(Assignment(record.tenant_id, record.card_id, first, last, overrides))
         if changed is not self.catalog:
             self.catalog = changed
             key = orjson.dumps([_ASSIGNMENT, record.tenant_id, first])
-            self._changed[key] = [record.tenant_id, record.card_id, first, last]
+            payload: list[object] = [record.tenant_id, record.card_id, first, last]
+            self._changed[key] = [*payload, overrides.document()] if overrides else payload
 
     def restore(self, kind: str, payload: list[Any]) -> None:
         """Put back one card or assignment; they may come in any order."""
@@ -75,7 +80,11 @@ class Controls:
             document, not_before = payload
             self.catalog = self.catalog.with_card(self._parse(document), not_before)
         else:
-            self.catalog = self.catalog.with_assignment(Assignment(*payload))
+            tenant_id, card_id, first, last, *overrides = payload
+            assignment = Assignment(
+                tenant_id, card_id, first, last, self._overrides(overrides[0] if overrides else None)
+            )
+            self.catalog = self.catalog.with_assignment(assignment)
 
     def take_state(self, position: int, partition: int) -> list[OutgoingRecord]:
         """The state records of what changed since the last call."""
@@ -88,16 +97,28 @@ class Controls:
         return records
 
     def _parse(self, document: object) -> RateCard:
-        size = len(orjson.dumps(document))
-        if size > _LARGEST_CARD_BYTES:
-            raise CardError([CardProblem((), f"the card has {size} bytes: at most {_LARGEST_CARD_BYTES} are allowed")])
-        try:
-            return parse_card(document, window=self._rules.window, context_edges=self._settings.context_edges)
-        except (ArithmeticError, LookupError, RecursionError, TypeError) as error:
-            # Whatever a document makes the parser raise is the document's fault and must not end the worker.
-            raise CardError([CardProblem((), f"the card can't be read: {type(error).__name__}: {error}")]) from error
+        return _checked(
+            "card",
+            document,
+            lambda: parse_card(document, window=self._rules.window, context_edges=self._settings.context_edges),
+        )
+
+    def _overrides(self, document: object) -> Overrides | None:
+        return _checked("overrides", document, lambda: parse_overrides(document)) if document else None
 
     def _first_open_hour(self, watermark_us: int) -> int | None:
         if watermark_us == NEVER_US:
             return None
         return self._rules.first_open_hour(watermark_us)
+
+
+def _checked(what: str, document: object, parse: Callable[[], T]) -> T:
+    """What the parser makes of a document. CardError for any that it cannot read, and for one that is too large."""
+    size = len(orjson.dumps(document))
+    if size > _LARGEST_CARD_BYTES:
+        raise CardError([CardProblem((), f"the {what} has {size} bytes: at most {_LARGEST_CARD_BYTES} are allowed")])
+    try:
+        return parse()
+    except (ArithmeticError, LookupError, RecursionError, TypeError) as error:
+        # Whatever a document makes the parser raise is the document's fault and must not end the worker.
+        raise CardError([CardProblem((), f"the {what} can't be read: {type(error).__name__}: {error}")]) from error

@@ -12,17 +12,22 @@ from functools import lru_cache
 from math import floor, lcm
 from typing import Annotated, Protocol
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 from rating.errors import MoneyError, Path
 from rating.money import AMOUNT_SCALE, difference, exact_decimal, plain, q12, round_half_away
+
+LARGEST_FEE = Decimal(10**15)
+"""The largest fixed amount of a month."""
+LARGEST_UNIT_PRICE = Decimal(10**12)
+"""The largest price of one unit: 10^13 units a month at this price still fit an amount, 26 digits before the point."""
 
 
 def _exact(value: object) -> Decimal:
     """Refuses floats before pydantic could turn them into decimals."""
     number = exact_decimal(value)
     if abs(number.adjusted()) > 30 or len(number.as_tuple().digits) > 38:
-        raise MoneyError(f"{value} is out of range: at most 38 digits")
+        raise MoneyError(f"{value} is out of range: use at most 38 digits")
     return number
 
 
@@ -42,13 +47,44 @@ def _edge(value: object) -> Decimal:
     return _not_negative(_exact(value))
 
 
+def _within_limits(value: Decimal) -> Decimal:
+    if value > LARGEST_FEE:
+        raise ValueError(f"{plain(value)} is too large: amounts have 26 digits before the point, use at most 10^15")
+    return value
+
+
 _AsText = PlainSerializer(plain, return_type=str)
-Money = Annotated[Decimal, BeforeValidator(_exact), AfterValidator(_not_negative), _AsText]
-"""A price or fee in a card: a string or an integer, never a float, not negative; written back as a plain string."""
-Quantity = Annotated[Decimal, BeforeValidator(_exact), AfterValidator(_positive), _AsText]
+_Schema = WithJsonSchema(
+    {"type": ["string", "integer"], "pattern": r"^[0-9]{1,31}(\.[0-9]{1,38})?$", "minimum": 0, "examples": ["0.15"]}
+)
+_PositiveSchema = WithJsonSchema(
+    {
+        "type": ["string", "integer"],
+        "pattern": r"^(?=.*[1-9])[0-9]{1,31}(\.[0-9]{1,38})?$",
+        "minimum": 1,
+        "examples": [1000000],
+    }
+)
+Money = Annotated[Decimal, BeforeValidator(_exact), AfterValidator(_not_negative), _AsText, _Schema]
+"""A price in a card: a string or an integer, never a float, not negative; written back as a plain string."""
+Fee = Annotated[
+    Decimal, BeforeValidator(_exact), AfterValidator(_not_negative), AfterValidator(_within_limits), _AsText, _Schema
+]
+"""A fixed amount in a card: as Money, at most LARGEST_FEE."""
+Quantity = Annotated[Decimal, BeforeValidator(_exact), AfterValidator(_positive), _AsText, _PositiveSchema]
 """A quantity in a card (a block size, a tier's upper edge): a string or an integer, never a float, above 0."""
-Edge = Annotated[Decimal, BeforeValidator(_edge), _AsText]
+Edge = Annotated[Decimal, BeforeValidator(_edge), _AsText, _Schema]
 """The lower edge of a tier: as Quantity, or 0."""
+
+
+def too_dear(price: Decimal, per: Decimal, place: Path) -> Iterator[tuple[Path, str]]:
+    """Says that a price of `price` per `per` units would make amounts that no record can hold."""
+    if Fraction(price) / Fraction(per) > LARGEST_UNIT_PRICE:
+        yield (
+            place,
+            f"{plain(price)} per {plain(per)} is more than {plain(LARGEST_UNIT_PRICE)} a unit: the amounts of a month "
+            "may not fit their 26 digits, correct price or per",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +141,7 @@ class PriceModel(BaseModel, ABC):
     corrections can cause, is credited at the first tier's unit price.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
 
     @abstractmethod
     def segments(self) -> Sequence[Segment]:

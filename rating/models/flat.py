@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
-from rating.models.base import Money, PriceModel, Segment
+from rating.models.base import Fee, PriceModel, Segment
 
 
 class Flat(PriceModel):
     """`amount` once a period, brought by its first usage, or owed without any when `flat_on_zero` is true."""
 
     model: Literal["flat"]
-    amount: Money
+    """One fixed amount for a month in which it was used."""
+    amount: Fee
+    """What the month costs, as text: "50.00"."""
     flat_on_zero: bool = False
+    """Whether it is owed without any usage as well."""
 
     def segments(self) -> Sequence[Segment]:
         """A fee and no slope."""

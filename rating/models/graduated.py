@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from rating.errors import Path
-from rating.models.base import Edge, Money, PriceModel, Quantity, Segment
+from rating.models.base import Edge, Fee, Money, PriceModel, Quantity, Segment, too_dear
 from rating.money import plain
 
 
@@ -19,12 +19,16 @@ class GraduatedTier(BaseModel):
     `above` may state the lower edge for readers. `flat_fee` is charged once, by the first unit that enters the tier.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     above: Edge | None = None
+    """Lower edge, for readers: it must be the `up_to` of the tier before."""
     up_to: Quantity | None = None
+    """Upper edge, included; the last tier leaves it out."""
     price: Money = Decimal(0)
-    flat_fee: Money = Decimal(0)
+    """What `per` units in this tier cost, as text."""
+    flat_fee: Fee = Decimal(0)
+    """Charged once, by the first unit that enters the tier."""
 
 
 class Graduated(PriceModel):
@@ -35,9 +39,13 @@ class Graduated(PriceModel):
     """
 
     model: Literal["graduated"]
-    tiers: tuple[GraduatedTier, ...]
+    """Each unit costs the price of the tier that it falls into."""
+    tiers: Annotated[tuple[GraduatedTier, ...], Field(json_schema_extra={"minItems": 1})]
+    """The tiers, cheapest quantity first, the last one open."""
     per: Quantity = Decimal(1)
+    """Units that the prices are for: 1000000 tokens, 3600 seconds."""
     flat_on_zero: bool = True
+    """Whether the flat fee of the first tier is owed without any usage."""
 
     def segments(self) -> Sequence[Segment]:
         """One segment per tier."""
@@ -59,17 +67,24 @@ class Graduated(PriceModel):
         lower = Decimal(0)
         for index, tier in enumerate(self.tiers):
             place: Path = ("tiers", index)
+            yield from too_dear(tier.price, self.per, (*place, "price"))
             last = index == len(self.tiers) - 1
             if tier.above is not None and tier.above > lower:
-                yield (*place, "above"), f"a gap: nothing is priced between {plain(lower)} and {plain(tier.above)}"
+                yield (
+                    (*place, "above"),
+                    f"a gap: nothing is priced between {plain(lower)} and {plain(tier.above)}, write above: {plain(lower)}",
+                )
             elif tier.above is not None and tier.above < lower:
-                yield (*place, "above"), f"an overlap: {plain(tier.above)} to {plain(lower)} is priced already"
+                yield (
+                    (*place, "above"),
+                    f"an overlap: {plain(tier.above)} to {plain(lower)} is priced already, write above: {plain(lower)}",
+                )
             if tier.up_to is None and not last:
                 yield place, "only the last tier may be open: give it an up_to"
             elif tier.up_to is not None and tier.up_to <= lower:
                 yield (
                     (*place, "up_to"),
-                    f"{plain(tier.up_to)} is not above the tier before it, which ends at {plain(lower)}",
+                    f"{plain(tier.up_to)} is not above the tier before it, which ends at {plain(lower)}: raise it",
                 )
             elif tier.up_to is not None and last:
                 yield (*place, "up_to"), "the last tier must be open: leave its up_to out"

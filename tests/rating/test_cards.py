@@ -105,7 +105,7 @@ def test_small_prices_are_written_without_exponent() -> None:
         (("version",), True, "whole number"),
         (("id",), "a/b", "letters"),
         (("effective_from",), "2026-01-01T00:30:00Z", "not the start of a window"),
-        (("effective_from",), 1767225600, "write an instant"),
+        (("effective_from",), 1767225600, "write one such as"),
         (("not_charged", 0), "gpu_bussy_seconds", "did you mean gpu_busy_seconds"),
         (("effektive_from",), "x", "did you mean effective_from"),
         (("skus", 0, "match", "context_bracket"), {"above": 150_000}, "not an edge"),

@@ -75,8 +75,8 @@ def _performance(report: KpiReport, rows: list[PerformanceRow], total: Performan
         f"  [dim]good: succeeded, first token within {objective.ttft_s:g} s, then {objective.inter_token_s:g} s per token[/]\n"
     )
     names = _names(report.scope)
-    first, *others = [*names, "what", "measured", "p50", "p90", "p95", "p99"]
-    shown = table("Performance: latency of requests that succeeded, s", first, *others, text=[*names, "what"])
+    columns = [*names, "what", "measured", "p50", "p90", "p95", "p99"]
+    shown = table("Performance: latency of successes, s", columns[0], *columns[1:], text=[*names, "what"])
     for row in rows if names else []:
         _latency(shown, _place(report.scope, row.place), row)
     if names:

@@ -72,7 +72,7 @@ def client_config(settings: Settings, **extra: object) -> dict[str, object]:
         "message.max.bytes": MAX_MESSAGE_BYTES,
         # A frozen broker keeps its connections open: after this long without an answer the client asks another one.
         "socket.timeout.ms": 10_000,
-        **settings.kafka.options,
+        **settings.kafka.properties,
         "bootstrap.servers": settings.kafka.bootstrap,
     }
     for name, value in extra.items():

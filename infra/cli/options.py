@@ -1,15 +1,16 @@
 """What commands have in common: the flags for where things are, and the types of their values."""
 
-import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
-from infra.config import load_settings
+from infra.config import PREFIX, Configuration, read_configuration, setting_names
+from infra.config.catalog import CONFIG, catalog
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,8 +20,11 @@ FLAGS = {
     "clickhouse": "ClickHouse, http://user:password@host:port/database  [env: TOKENMILL_CLICKHOUSE]",
     "deployment": "name of this installation  [env: TOKENMILL_DEPLOYMENT]",
     "data_dir": "where embedded parts keep their files  [env: TOKENMILL_DATA_DIR; default: .tokenmill]",
+    "metrics_address": "serve /metrics, /healthz, /readyz at host:port  [env: TOKENMILL_METRICS_ADDRESS]",
     "log_level": "debug, info, warning or error  [env: TOKENMILL_LOG_LEVEL]",
 }
+_CONFIGURATION = "infra.cli.options.configuration"
+"""Where the context of the running command keeps its `Configuration`."""
 _FIRST_YEAR, _LAST_YEAR = 1970, 2199
 """What events may say about their time."""
 KAFKA = ("kafka", "deployment")
@@ -42,13 +46,17 @@ def with_settings(*flags: str, logs: str = "error") -> Callable[[Callable[..., R
         def run(*args: object, **kwargs: object) -> R:
             from infra.logs import configure_logging
 
-            overrides = {name: str(value) for name in names if (value := kwargs.pop(name, None)) is not None}
-            settings = load_settings(overrides)
-            asked = "log_level" in overrides or "TOKENMILL_LOG_LEVEL" in os.environ
-            configure_logging(settings.log_level if asked else logs)
-            return command(settings, *args, **kwargs)
+            given = {name: str(value) for name in (CONFIG, *names) if (value := kwargs.pop(name, None)) is not None}
+            pairs = kwargs.pop("pairs", ())
+            assert isinstance(pairs, tuple)  # noqa: S101  # what click makes of a repeated option
+            found = _read(given, dict(pairs))
+            click.get_current_context().meta[_CONFIGURATION] = found
+            configure_logging(found.settings.log_level if found.given("log_level") else logs)
+            return command(found.settings, *args, **kwargs)
 
         wrapped: Callable[..., R] = run
+        wrapped = click.option("--set", "pairs", type=Pair(), multiple=True, help=_SET_HELP)(wrapped)
+        wrapped = click.option("--config", type=click.Path(), default=None, help=_CONFIG_HELP)(wrapped)
         for name in reversed(names):
             wrapped = click.option(f"--{name.replace('_', '-')}", name, default=None, help=FLAGS[name])(wrapped)
         return wrapped
@@ -56,10 +64,50 @@ def with_settings(*flags: str, logs: str = "error") -> Callable[[Callable[..., R
     return decorate
 
 
+_CONFIG_HELP = "TOML file with settings  [env: TOKENMILL_CONFIG; default: tokenmill.toml, if it is there]"
+_SET_HELP = "any other setting, as often as needed; `tokenmill config` lists them"
+
+
+def _read(given: Mapping[str, str], pairs: Mapping[str, str]) -> Configuration:
+    for name in pairs:
+        if name in given:
+            raise click.UsageError(f"--set {name}: --{name.replace('_', '-')} gives it too: keep one")
+        if name in catalog() and catalog()[name].hidden and name not in FLAGS:
+            secret = f"{PREFIX}{name.upper()}"
+            better = f"{secret} or {secret}_FILE" if f"{name}_file" in catalog() else f"{secret}, or a TOML file"
+            raise click.UsageError(f"--set {name}: a command line is no place for secrets: use {better}")
+    return read_configuration({**given, **pairs}, flags={name: f"--set {name}" for name in pairs})
+
+
+def configuration() -> Configuration:
+    """The configuration of the running command, which `with_settings` has read."""
+    found = click.get_current_context().meta[_CONFIGURATION]
+    assert isinstance(found, Configuration)  # noqa: S101  # nothing else is kept there
+    return found
+
+
 def was_given(name: str) -> bool:
-    """Whether a setting comes from a flag of the running command or from the environment, not from the defaults."""
-    context = click.get_current_context()
-    return context.params.get(name) is not None or f"TOKENMILL_{name.upper()}" in os.environ
+    """Whether a setting comes from a flag of the running command, the environment or a file, not from the defaults."""
+    return configuration().given(name)
+
+
+class Pair(click.ParamType):
+    """A setting and its value: NAME=VALUE."""
+
+    name = "name=value"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The name and the text."""
+        if isinstance(value, tuple):
+            return value
+        name, sign, text = str(value).partition("=")
+        if not sign:
+            self.fail(f"{name!r} is not NAME=VALUE, such as partitions=24", param, ctx)
+        return name.strip().lower().replace("-", "_").removeprefix(PREFIX.lower()), text
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The settings that begin like this."""
+        return [CompletionItem(f"{name}=") for name in setting_names() if name.startswith(incomplete)]
 
 
 class Instant(click.ParamType):

@@ -37,7 +37,7 @@ USAGE_ERRORS = [
     (["reconcile", "--kafka", "nohost"], "'nohost' is not host:port"),
     (["query", "--clickhouse", "ftp://host", "SELECT 1"], "not an address http://user:password@host:port/database"),
     (["worker", "--log-level", "loud"], "must be one of debug, info, warning, error"),
-    (["worker", "--deployment", "No Spaces"], "TOKENMILL_DEPLOYMENT='No Spaces': must be"),
+    (["worker", "--deployment", "No Spaces"], "--deployment 'No Spaces': must be"),
 ]
 
 

@@ -79,6 +79,13 @@ class PartitionBuffer(Generic[D]):
     items: list[D] = field(default_factory=list)
     rows: int = 0
     size: int = 0
+    end_seen: int = 0
+    """Where the log ended when its end was last reached."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is gathered or under way."""
+        return not self.items and self.sealed is None and self.replay is None
 
     def add(self, item: D) -> None:
         """Take a record in. Raises DataLostError when a replayed range no longer begins where it began."""
@@ -100,6 +107,7 @@ class PartitionBuffer(Generic[D]):
 
     def end_reached(self, offset: int) -> None:
         """The log holds no record below `offset` that was not delivered: a replayed compacted range may be complete."""
+        self.end_seen = offset
         replay = self.replay
         if replay is None:
             if not self.items and self.sealed is None:

@@ -132,6 +132,7 @@ class Delivery(Generic[D]):
         self._floors: dict[tuple[str, LogId], Mapping[int, int]] = {}
         self._next_cycle = 0.0
         self._stopping: Callable[[], bool] = lambda: False
+        self._watch: Callable[[], None] = lambda: None
         self.totals = Totals()
 
     # -- what the group tells us --------------------------------------------------------------------------------------
@@ -158,9 +159,7 @@ class Delivery(Generic[D]):
             starts[place] = note.first if note is not None else offset
         # What the tables hold may have grown since this process last looked: the partitions had another owner.
         self._floors.clear()
-        log.info(
-            "partitions_assigned", partitions=len(starts), to_replay=sum(1 for b in self._buffers.values() if b.replay)
-        )
+        log.info("sink.assigned", partitions=len(starts), to_replay=sum(1 for b in self._buffers.values() if b.replay))
         return starts
 
     def revoked(self, places: Iterable[TopicPartitionId], *, lost: bool) -> None:
@@ -168,14 +167,14 @@ class Delivery(Generic[D]):
         gone = [self._buffers.pop(place) for place in places if place in self._buffers]
         if not lost:
             self._settle(gone)
-        log.info("partitions_revoked", partitions=len(gone), lost=lost)
+        log.info("sink.revoked", partitions=len(gone), lost=lost)
 
     def _settle(self, buffers: Iterable[PartitionBuffer[D]]) -> None:
         try:
             self._commit([], list(buffers))
         except (OwnershipLostError, CommitUnknownError) as error:
             # Harmless: the successor replays a range that is stored, and ClickHouse drops it.
-            log.info("settling_commit_failed", error=str(error))
+            log.info("sink.settling_failed", error=str(error))
 
     def _commit(self, sealed: Sequence[PartitionBuffer[D]], idle: Sequence[PartitionBuffer[D]]) -> None:
         """One commit for the notes of sealed ranges and for what has become settled, if there is anything to say."""
@@ -191,9 +190,17 @@ class Delivery(Generic[D]):
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
-    def run(self, stopping: Callable[[], bool]) -> None:
-        """Deliver until `stopping()`; then settle what is stored. Buffered records are simply read again next time."""
-        self._stopping = stopping
+    @property
+    def partitions(self) -> Iterable[PartitionBuffer[D]]:
+        """What is assigned, for those who watch."""
+        return self._buffers.values()
+
+    def run(self, stopping: Callable[[], bool], watch: Callable[[], None] = lambda: None) -> None:
+        """Deliver until `stopping()`; then settle what is stored. Buffered records are simply read again next time.
+
+        `watch` is called at every turn, also while ClickHouse is waited for.
+        """
+        self._stopping, self._watch = stopping, watch
         self._next_cycle = self._clock() + self._interval_s
         while not stopping():
             self.step()
@@ -201,6 +208,7 @@ class Delivery(Generic[D]):
 
     def step(self) -> None:
         """One turn: take records in, and insert when it is time or when a partition is full."""
+        self._watch()
         wait = max(0.0, min(self._next_cycle - self._clock(), 0.25))
         self._take_in(self._kafka.poll(wait))
         due = self._clock() >= self._next_cycle
@@ -232,11 +240,11 @@ class Delivery(Generic[D]):
             self._commit(sealed, idle)
         except OwnershipLostError as error:
             # Nothing may be inserted. The next poll reports the rebalance, which drops these ranges.
-            log.warning("commit_refused", error=str(error))
+            log.warning("sink.commit_refused", error=str(error))
             return
         except CommitUnknownError as error:
             # The ranges stay fixed, so the next turn sends the very same notes.
-            log.warning("commit_unanswered", error=str(error))
+            log.warning("sink.commit_unanswered", error=str(error))
             return
         if sealed:
             reach(Fault.SINK_AFTER_INTENT)
@@ -258,7 +266,7 @@ class Delivery(Generic[D]):
                     break
                 except StoreUnavailableError as error:
                     self.totals.retries += 1
-                    log.warning("insert_postponed", partition=str(buffer.place), seconds=delay, error=str(error))
+                    log.warning("sink.insert_postponed", partition=str(buffer.place), seconds=delay, error=str(error))
                 if not waiting:
                     self._kafka.pause()
                     waiting = True
@@ -276,6 +284,7 @@ class Delivery(Generic[D]):
         """Keep the group membership alive for a while. False when stopping or when the partition was taken away."""
         until = self._clock() + seconds
         while self._clock() < until:
+            self._watch()
             self._take_in(self._kafka.poll(min(0.1, seconds)))
             if self._stopping() or self._buffers.get(buffer.place) is not buffer:
                 return False

@@ -70,6 +70,8 @@ class KafkaLog:
         self._listener: Listener | None = None
         self._paused = False
         self._failure: TokenmillError | None = None
+        self.joined = False
+        """Whether the group has given this member its share of the partitions, if only none."""
         self._consumer = Consumer(
             client_config(
                 settings,
@@ -111,6 +113,7 @@ class KafkaLog:
             raise AssertionError("not subscribed")
         if not places:
             self._consumer.assign([])
+            self.joined = True
             return
         found = ask(
             "cannot read the committed offsets of the sinks",
@@ -132,10 +135,12 @@ class KafkaLog:
         self._consumer.assign(wanted)
         if self._paused:
             self._consumer.pause(wanted)
+        self.joined = True
 
     def _revoked(self, places: Sequence[TopicPartition], *, lost: bool) -> None:
         if self._listener is None:
             raise AssertionError("not subscribed")
+        self.joined = False
         self._listener.revoked([TopicPartitionId(place.topic, place.partition) for place in places], lost=lost)
         self._consumer.unassign()
 
@@ -172,7 +177,7 @@ class KafkaLog:
             )
         if error.fatal() or not (error.retriable() or error.code() in _HARMLESS):
             raise broker_error(f"cannot read {message.topic() or 'from the group'}", error)
-        log.warning("read_error", topic=message.topic(), code=error.name(), reason=error.str())
+        log.warning("sink.read_error", topic=message.topic(), code=error.name(), reason=error.str())
         return None
 
     def commit(self, commits: Sequence[Commit]) -> None:
@@ -185,6 +190,14 @@ class KafkaLog:
         for answer in answers or ():
             if answer.error is not None:
                 raise _commit_error(answer.error)
+
+    def end(self, place: TopicPartitionId) -> int | None:
+        """The end of an assigned partition as the last fetch saw it, None before the first one. Asks nobody."""
+        try:
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+        except KafkaException:  # the partition has just been given away
+            return None
+        return int(high) if high >= 0 else None
 
     def pause(self) -> None:
         """Stop the delivery of records, now and for whatever is assigned later."""

@@ -12,6 +12,7 @@ from infra.clickhouse import connect
 from infra.config import Settings
 from infra.errors import ConfigurationError
 from infra.logs import get_logger
+from infra.metrics_server import Health
 from sinks.buffer import Limits
 from sinks.dead_letters import DeadLetterSink
 from sinks.delivery import Delivery, TopicSink, Totals
@@ -19,6 +20,7 @@ from sinks.exclusions import ExclusionSink
 from sinks.gpu_samples import GpuSampleSink
 from sinks.kafka_log import KafkaLog
 from sinks.logs import LogRegistry
+from sinks.observing import MeasuredStore, Observer
 from sinks.rated import RatedSink
 from sinks.signals import SignalSink
 from sinks.store import ClickHouseStore
@@ -46,13 +48,17 @@ def run_sink(
     topics: Sequence[str] | None = None,
     *,
     accept_new_logs: bool = False,
+    health: Health | None = None,
 ) -> Totals:
     """Store the topics (default: all) until `stop` is set; returns what was stored.
+
+    `health` is told that the loop goes round, and asks whether the group has given this sink its share.
 
     Raises StoreError when a table is missing or keeps no tokens, LogChangedError when a topic is another log than the
     database follows, DataLostError when the log no longer holds what must be stored next, BrokerError.
     """
     sinks = _chosen(topic_sinks(settings), topics)
+    health = health or Health()
     client = connect(settings.clickhouse)
     try:
         store = ClickHouseStore(client)
@@ -60,16 +66,22 @@ def run_sink(
         registry = LogRegistry(settings, client, accept_new=accept_new_logs)
         registry.identify(sorted(sinks))
         kafka = KafkaLog(settings, sorted(sinks), registry.confirm)
+        health.is_ready = lambda: kafka.joined
         delivery = Delivery(
-            kafka, store, sinks, limits=Limits(rows=settings.sink_rows), interval_s=settings.sink_interval_s
+            kafka,
+            MeasuredStore(store),
+            sinks,
+            limits=Limits(rows=settings.sink_rows),
+            interval_s=settings.sink_interval_s,
         )
+        observer = Observer(kafka, delivery, health)
         try:
             kafka.subscribe(delivery)
-            log.info("sink_started", topics=sorted(sinks), database=settings.clickhouse.database)
-            delivery.run(stop.is_set)
+            log.info("sink.started", topics=sorted(sinks), database=settings.clickhouse.database)
+            delivery.run(stop.is_set, observer.look)
         finally:
             kafka.close()
-        log.info("sink_stopped", rows=delivery.totals.rows, inserts=delivery.totals.inserts)
+        log.info("sink.stopped", rows=delivery.totals.rows, inserts=delivery.totals.inserts)
         return delivery.totals
     finally:
         client.close()
@@ -83,7 +95,11 @@ def _chosen(sinks: Mapping[str, TopicSink[Any]], topics: Sequence[str] | None) -
 
 
 def run_until_signal(
-    settings: Settings, topics: Sequence[str] | None = None, *, accept_new_logs: bool = False
+    settings: Settings,
+    topics: Sequence[str] | None = None,
+    *,
+    accept_new_logs: bool = False,
+    health: Health | None = None,
 ) -> Totals:
     """`run_sink` until SIGTERM or SIGINT; call it from the main thread."""
     stop = threading.Event()
@@ -93,7 +109,7 @@ def run_until_signal(
 
     before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        return run_sink(settings, stop, topics, accept_new_logs=accept_new_logs)
+        return run_sink(settings, stop, topics, accept_new_logs=accept_new_logs, health=health)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -39,13 +39,14 @@ class Balance:
     def __init__(self) -> None:
         self._sources: dict[str, SourceBalance] = {}
         self._changed: set[str] = set()
+        self._tally = SourceBalance()
 
     def count(self, source: str, outcome: int, rows: int = 1, codes: Mapping[str, int] | None = None) -> None:
         """Add rows of one source that ended in one outcome."""
-        balance = self._of(_known(source))
-        balance.outcomes[outcome] += rows
-        for code, number in (codes or {}).items():
-            balance.codes[code] = balance.codes.get(code, 0) + number
+        for balance in (self._of(_known(source)), self._tally):
+            balance.outcomes[outcome] += rows
+            for code, number in (codes or {}).items():
+                balance.codes[code] = balance.codes.get(code, 0) + number
 
     def count_rows(
         self, sources: list[str | None], source_codes: I32, outcomes: U8, reasons: Iterable[tuple[int, str]]
@@ -55,18 +56,18 @@ class Balance:
         flat = np.bincount((source_codes.astype(np.int64) + 1) * width + outcomes, minlength=(len(sources) + 1) * width)
         for index, counts in enumerate(flat.reshape(-1, width).tolist()):
             if any(counts):
-                balance = self._of(self._name(sources, index - 1))
-                balance.outcomes = [old + new for old, new in zip(balance.outcomes, counts, strict=True)]
+                for balance in (self._of(self._name(sources, index - 1)), self._tally):
+                    balance.outcomes = [old + new for old, new in zip(balance.outcomes, counts, strict=True)]
         for row, code in reasons:
-            codes = self._of(self._name(sources, int(source_codes[row]))).codes
-            codes[code] = codes.get(code, 0) + 1
+            for balance in (self._of(self._name(sources, int(source_codes[row]))), self._tally):
+                balance.codes[code] = balance.codes.get(code, 0) + 1
 
     def count_code(self, sources: list[str | None], source_codes: I32, rows: I64, code: str) -> None:
         """Add the code of many rows at once: `rows` are their positions in `source_codes`."""
         counts = np.bincount(source_codes[rows] + 1, minlength=len(sources) + 1)
         for index in np.flatnonzero(counts).tolist():
-            codes = self._of(self._name(sources, index - 1)).codes
-            codes[code] = codes.get(code, 0) + int(counts[index])
+            for balance in (self._of(self._name(sources, index - 1)), self._tally):
+                balance.codes[code] = balance.codes.get(code, 0) + int(counts[index])
 
     def take_changed(self) -> dict[str, SourceBalance]:
         """A copy of the sources that changed since the last call."""
@@ -77,6 +78,11 @@ class Balance:
         }
         self._changed = set()
         return changed
+
+    def take_tally(self) -> SourceBalance:
+        """What was counted since the last call, of all sources together."""
+        tally, self._tally = self._tally, SourceBalance()
+        return tally
 
     def restore(self, source: str, balance: SourceBalance) -> None:
         """Put back what an earlier owner counted."""

@@ -10,6 +10,7 @@ import orjson
 import pyarrow as pa
 
 from infra.config import Settings
+from infra.metrics_recording import Counted
 from infra.topics import RegisteredLog
 from schemas.arrow import GPU_USAGE
 from schemas.batch import encode_batch
@@ -36,6 +37,7 @@ _SIGNALS = ("engine_active_ratio", "sm_active_ratio", "gpu_util_ratio")
 """Where a sample's busy ratio is taken from, best first: the engine's share works for MIG instances too."""
 _ATTRIBUTES = ("gpu_type", "node", "cluster", "region", "site")
 _PROFILE = "mig_profile"
+_FUTURE = "future_event"
 _MIG_PROFILE = re.compile(r"([1-7])g\.", re.ASCII)
 _LONGEST_NAME, _LONGEST_ID = 256, 512
 _MOST_ENERGY_UJ = 10**18
@@ -53,6 +55,8 @@ class GpuSnapshot:
     changed: dict[GpuKey, LastSample]
     derived: list[OutgoingRecord]
     rejects: Rejects
+    metered: int
+    """How many samples were counted."""
 
 
 class GpuProcessor:
@@ -68,6 +72,7 @@ class GpuProcessor:
         self._changed: set[GpuKey] = set()
         self._derived: list[OutgoingRecord] = []
         self._rejects = self._new_rejects()
+        self._metered = 0
 
     @property
     def heavy(self) -> bool:
@@ -96,8 +101,9 @@ class GpuProcessor:
 
     def snapshot(self, position: int) -> GpuSnapshot:
         """Cut what changed loose."""
-        snapshot = GpuSnapshot(position, {key: self._last[key] for key in self._changed}, self._derived, self._rejects)
-        self._changed, self._derived, self._rejects = set(), [], self._new_rejects()
+        changed = {key: self._last[key] for key in self._changed}
+        snapshot = GpuSnapshot(position, changed, self._derived, self._rejects, self._metered)
+        self._changed, self._derived, self._rejects, self._metered = set(), [], self._new_rejects(), 0
         return snapshot
 
     def outgoing(self, snapshot: GpuSnapshot) -> list[OutgoingRecord]:
@@ -110,6 +116,17 @@ class GpuProcessor:
         position = orjson.dumps([snapshot.position, describe(self._source)])
         records.append(OutgoingRecord(topic, self._partition, POSITION_KEY, position))
         return records
+
+    def counted(self, snapshot: GpuSnapshot) -> Counted:
+        """The samples of the flush by where they ended."""
+        rejects = snapshot.rejects
+        quarantined = rejects.dead_letters[_FUTURE]
+        refused = sum(rejects.dead_letters.values()) - quarantined
+        outcomes = {"metered": snapshot.metered, "dead_letter": refused, "quarantined": quarantined}
+        return Counted(outcomes | rejects.exclusions, {}, rejects.dead_letters, rejects.exclusions)
+
+    def holdings(self) -> None:
+        """Nothing that grows with usage."""
 
     def _new_rejects(self) -> Rejects:
         return Rejects(self._settings, self._source, self._partition)
@@ -128,6 +145,7 @@ class GpuProcessor:
             if len(stale):
                 self._rejects.add_excluded(rows, chosen[stale], Outcome.STALE_SAMPLE)
             chosen = chosen[fresh]
+            self._metered += len(chosen)
             if not len(chosen):
                 continue
             samples = Samples(
@@ -151,7 +169,7 @@ class GpuProcessor:
         reasons = {row: verdict.reason(row) for row in np.flatnonzero(verdict.codes != 0).tolist()}
         future = (verdict.codes == 0) & (times > rows.log_times_us + self._settings.future_limit_s * 1_000_000)
         for row in np.flatnonzero(future).tolist():
-            reasons[row] = ("future_event", "the sample's time is ahead of the log")
+            reasons[row] = (_FUTURE, "the sample's time is ahead of the log")
         if reasons:
             self._rejects.add_rows(rows, reasons)
         return np.flatnonzero((verdict.codes == 0) & ~future)

@@ -10,6 +10,7 @@ from typing import Generic, Protocol
 
 from infra.config import Settings
 from infra.logs import get_logger
+from infra.metrics_recording import PartitionMetrics
 from infra.topics import RegisteredLog
 from streams.errors import DeliveryStalled, LogTruncated
 from streams.log_reader import LogReader
@@ -88,6 +89,7 @@ class PartitionRunner(Generic[SnapshotT]):
         self._read_before_hole: int | None = None
         self._stale_since: float | None = None
         self._rests_until = 0.0
+        self._metrics = PartitionMetrics(stage.topic, partition)
         self.closing = False
 
     async def start(self, checked: Awaitable[None]) -> None:
@@ -98,8 +100,11 @@ class PartitionRunner(Generic[SnapshotT]):
         try:
             await checked
             if not self.closing:
+                began = time.monotonic()
                 await self._in_thread(self._take_over)
                 self._ready.set()
+                seconds = time.monotonic() - began
+                self._metrics.restored(seconds, self.position + 1, self._processor.holdings())
         finally:
             self._started.set()
 
@@ -131,6 +136,7 @@ class PartitionRunner(Generic[SnapshotT]):
                 self._unacknowledged.append(delivery.event)
         if fresh:
             self._processor.apply(fresh)
+            self._metrics.read(len(fresh))
         if self._processor.heavy:
             await self.flush()
 
@@ -182,6 +188,8 @@ class PartitionRunner(Generic[SnapshotT]):
             for event in acknowledge:
                 event.ack()
             ended = time.monotonic()
+            counted = self._processor.counted(snapshot)
+            self._metrics.flushed(ended - began, position + 1, counted, self._processor.holdings())
             self._rests_until = ended + min(ended - began, _LONGEST_REST_S)
 
     def _commit(self, snapshot: SnapshotT, position: int, before_hole: int | None) -> None:
@@ -191,7 +199,9 @@ class PartitionRunner(Generic[SnapshotT]):
             self._check_hole(before_hole)
         with _COMPUTING:
             records = self._processor.outgoing(snapshot)
+        began = time.monotonic()
         self._transactions.commit(records, position + 1)
+        self._metrics.transaction(time.monotonic() - began, len(records))
 
     def _check_hole(self, position: int) -> None:
         """Offsets behind `position` were skipped: markers of transactions, unless the log no longer begins before them.
@@ -201,6 +211,11 @@ class PartitionRunner(Generic[SnapshotT]):
         low = self._shared.offsets.first_offset(self._stage.topic, self.partition)
         if low > position + 1:
             raise LogTruncated(self._stage.topic, self.partition, position, low)
+
+    def observe(self, behind: int | None) -> None:
+        """Tell the metrics how many offsets lie between the position and the end of the partition, where that is known."""
+        if self.ready and behind is not None:
+            self._metrics.behind(behind)
 
     async def stop(self) -> None:
         """Flush what was read and let the partition go."""
@@ -212,4 +227,5 @@ class PartitionRunner(Generic[SnapshotT]):
             transactions, self._transactions = self._transactions, None
         if transactions is not None:
             await self._in_thread(transactions.close)
+        self._metrics.released()
         log.info("partition.released", topic=self._stage.topic, partition=self.partition, position=self.position)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from infra.metrics_recording import Counted, Holdings
 from streams.transactions import OutgoingRecord
 
 SnapshotT = TypeVar("SnapshotT")
@@ -51,6 +52,12 @@ class Processor(Protocol[SnapshotT]):
 
     def outgoing(self, snapshot: SnapshotT) -> list[OutgoingRecord]:
         """The records that a flush writes: results, state, and last the position record."""
+
+    def counted(self, snapshot: SnapshotT) -> Counted:
+        """Where the rows of a flush ended, for the metrics."""
+
+    def holdings(self) -> Holdings | None:
+        """What the partition holds, for the metrics; called on the event loop, and never beside `outgoing`."""
 
     @property
     def heavy(self) -> bool:

@@ -7,6 +7,7 @@ import orjson
 
 from infra.config import Settings
 from infra.logs import get_logger
+from infra.metrics_recording import Counted, Holdings
 from infra.topics import RegisteredLog
 from rating.catalog import Catalog
 from rating.errors import RatingError
@@ -16,7 +17,7 @@ from schemas.control import RateCardActivated, Tick
 from schemas.exclusions import Outcome
 from schemas.headers import Numbering, header_texts
 from schemas.instants import to_microseconds
-from streams.balance import DEAD_LETTER, DUPLICATE, REROUTED, UNRATED, Balance, SourceBalance
+from streams.balance import DEAD_LETTER, DUPLICATE, OUTCOMES, REROUTED, UNRATED, Balance, SourceBalance
 from streams.columns import codes, values_of
 from streams.controls import Controls, tick_source
 from streams.custom_units import custom_units
@@ -41,6 +42,7 @@ _REMEMBERED_MASKS = 100_000
 _MOST_STRETCHES = 64
 NO_ACCOUNT = 1 << 62
 """In a mask of meters without a price: the tenant has no account at all. No meter has this bit."""
+_UNRATED_CODES = ("no_account", "no_price")
 
 
 class RateProcessor:
@@ -125,6 +127,7 @@ class RateProcessor:
             self._controls.take_state(position, self._partition),
             self._numbers.take_changed(),
             self._balance.take_changed(),
+            self._balance.take_tally(),
             self._rejects,
             window.first_offset,
             window.oldest_minute,
@@ -158,6 +161,26 @@ class RateProcessor:
         )
         records.append(OutgoingRecord(self._settings.topics.state, self._partition, POSITION_KEY, value))
         return records
+
+    def counted(self, snapshot: RateSnapshot) -> Counted:
+        """The tally of the flush."""
+        tally, rejects = snapshot.tally, snapshot.rejects
+        unrated = {code: tally.codes[code] for code in _UNRATED_CODES if code in tally.codes}
+        return Counted(
+            dict(zip(OUTCOMES, tally.outcomes, strict=True)), unrated, rejects.dead_letters, rejects.exclusions
+        )
+
+    def holdings(self) -> Holdings:
+        """Totals, duplicate window, watermark and gaps."""
+        window, watermark_us = self._judge.window, self._judge.watermark_us
+        return Holdings(
+            watermark_us if watermark_us != NEVER_US else None,
+            self._state.cells,
+            window.bytes,
+            len(window),
+            window.evicted_minutes,
+            self._signals.missing_batches,
+        )
 
     def _source_state(self, snapshot: RateSnapshot) -> Iterable[OutgoingRecord]:
         topic = self._settings.topics.state
@@ -232,7 +255,7 @@ class RateProcessor:
     ) -> None:
         judged.outcomes[positions] = UNRATED
         without_account = (table.unpriced[slots[positions]] & NO_ACCOUNT) != 0
-        for code, chosen in (("no_account", without_account), ("no_price", ~without_account)):
+        for code, chosen in zip(_UNRATED_CODES, (without_account, ~without_account), strict=True):
             if chosen.any():
                 known = unrated.get(code, np.empty(0, dtype=np.int64))
                 unrated[code] = np.concatenate([known, positions[chosen]])

@@ -34,6 +34,8 @@ class RateSnapshot:
     controls: list[OutgoingRecord]
     numbers: dict[tuple[str, int], SourceNumbers]
     balance: dict[str, SourceBalance]
+    tally: SourceBalance
+    """What was counted since the last flush, of all sources together."""
     rejects: Rejects
     window_from: int | None
     window_oldest_minute: int

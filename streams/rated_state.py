@@ -54,6 +54,8 @@ class RatedState:
         self._emitted: dict[PeriodKey, dict[bytes, Emitted]] = {}
         self._periods: dict[PeriodKey, TenantPeriod] = {}
         self._begun: set[str] = set()
+        self.cells = 0
+        """How many totals are held."""
         self._generation = -1
         self._watermark_us = NEVER_US
         self._unpriced = UnpricedTotals()
@@ -144,6 +146,7 @@ class RatedState:
         cells = self._totals.setdefault(key, {})
         cell = (usage_key, hour, booked)
         known, units = cells.get(cell, (None, {}))
+        self.cells += known is None
         for name, quantity in custom.items():
             units[name] = units.get(name, 0) + quantity
         cells[cell] = total = added(known, meters), units
@@ -224,7 +227,9 @@ class RatedState:
 
     def _state_keys(self, key: PeriodKey) -> Iterator[bytes]:
         """The keys of everything kept about a tenant's period, which is forgotten here."""
-        for (usage_key, hour, booked), (_, units) in self._totals.pop(key, {}).items():
+        totals = self._totals.pop(key, {})
+        self.cells -= len(totals)
+        for (usage_key, hour, booked), (_, units) in totals.items():
             yield orjson.dumps([_USAGE, *usage_key, hour, booked])
             for name in units:
                 yield orjson.dumps([_UNITS, *usage_key, hour, booked, name])

@@ -3,6 +3,7 @@
 Collecting is cheap and happens while reading; encoding happens when a flush writes.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -60,6 +61,10 @@ class Rejects:
         self._rerouted: list[tuple[Rows, I64, I32]] = []
         self._pending_rows = 0
         self._pending_bytes = 0
+        self.dead_letters: Counter[str] = Counter()
+        """How many rows and whole records by code."""
+        self.exclusions: Counter[str] = Counter()
+        """How many rows by outcome."""
 
     @property
     def heavy(self) -> bool:
@@ -69,16 +74,19 @@ class Rejects:
     def add_unusable(self, unusable: Unusable) -> None:
         """A whole record becomes a dead letter."""
         self._unusable.append(unusable)
+        self.dead_letters[unusable.code] += 1
         self._pending_bytes += len(unusable.record.value)
 
     def add_rows(self, rows: Rows, reasons: Mapping[int, tuple[str, str]]) -> None:
         """Single rows become dead letters, each with its code and reason."""
         self._rows.append((rows, reasons))
+        self.dead_letters.update(code for code, _ in reasons.values())
         self._weigh(rows, len(reasons))
 
     def add_excluded(self, rows: Rows, chosen: I64, outcome: Outcome) -> None:
         """Rows were read and not counted here, for a reason that is no fault of theirs."""
         self._excluded.append((rows, chosen, outcome))
+        self.exclusions[outcome] += len(chosen)
         self._weigh(rows, len(chosen))
 
     def add_rerouted(self, rows: Rows, chosen: I64, targets: I32) -> None:

@@ -9,6 +9,7 @@ import faust
 
 from infra.config import Settings
 from infra.logs import get_logger
+from infra.metrics_server import Health
 from infra.topics import log_epoch
 from streams.app import create_app
 from streams.gpu_processor import GpuProcessor
@@ -21,17 +22,19 @@ from streams.worker import Worker
 log = get_logger(__name__)
 
 _STOP_TIMEOUT_S = 10.0
+_OBSERVE_S = 1.0
 
 
-def run_worker(settings: Settings) -> int:
+def run_worker(settings: Settings, health: Health | None = None) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit code (0 after a clean stop).
 
-    Raises BrokerError or LogChangedError before anything is read, when the topics are not what the deployment was built on.
+    `health` is told that the event loop goes round, and asks whether the partitions are there. Raises BrokerError or
+    LogChangedError before anything is read, when the topics are not what the deployment was built on.
     """
-    return asyncio.run(_run(settings))
+    return asyncio.run(_run(settings, health or Health()))
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, health: Health) -> int:
     topics = settings.topics
     usage, samples = log_epoch(settings, topics.usage_events), log_epoch(settings, topics.gpu_samples)
     stages: list[Stage[Any]] = [
@@ -41,6 +44,7 @@ async def _run(settings: Settings) -> int:
     ticker = Ticker(settings) if settings.tick_after_s else None
     worker = Worker(settings, stages, ticker)
     app = create_app(settings, worker)
+    health.is_ready = lambda: worker.ready
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -49,9 +53,8 @@ async def _run(settings: Settings) -> int:
     await asyncio.to_thread(compile_hot_path)
     _collect_seldom()
     stopping = asyncio.create_task(stop.wait())
-    work = [
-        asyncio.create_task(each) for each in (worker.flush_regularly(), worker.check_logs_regularly(), _run_faust(app))
-    ]
+    lasting = (worker.flush_regularly(), worker.check_logs_regularly(), _run_faust(app), _observe(worker, health))
+    work = [asyncio.create_task(each) for each in lasting]
     await asyncio.wait({*work, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
         errors = [error for each in work if each.done() and (error := each.exception()) is not None]
@@ -78,6 +81,14 @@ def _collect_seldom() -> None:
     """
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+
+
+async def _observe(worker: Worker, health: Health) -> None:
+    """Say every second that the event loop goes round, and how far the partitions are behind, until cancelled."""
+    while True:
+        health.beat()
+        worker.observe()
+        await asyncio.sleep(_OBSERVE_S)
 
 
 async def _run_faust(app: faust.App) -> None:

@@ -36,6 +36,11 @@ class Signals:
         self._evicted_minutes = evicted_minutes
         self._missing = {(source, epoch): state for source, epoch, state in numbers if state.missing()}
 
+    @property
+    def missing_batches(self) -> int:
+        """How many batches are known to exist and were not read."""
+        return sum(numbers.missing() for numbers in self._missing.values())
+
     def outgoing(self, snapshot: RateSnapshot, unpriced: list[UnpricedUsage]) -> Iterator[OutgoingRecord]:
         """The records of one flush."""
         for source, balance in snapshot.balance.items():

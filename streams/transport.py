@@ -44,6 +44,25 @@ class CommittedOnlyConsumer(driver.Consumer):
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Do nothing: the gaps, one for each marker of a transaction, are kept for commits too, and sorted each time."""
 
+    def behind(self, tp: TP, read: int) -> int | None:
+        """Offsets between the last record read, at offset `read`, and the end of the partition as the last fetch saw it.
+
+        Once everything was fetched, what follows the last delivered record are markers of transactions, which nobody
+        reads. None while it is not known.
+        """
+        client = self._thread._consumer
+        subscription = None if client is None else client._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        state = None if assignment is None else assignment.state_value(tp)
+        if state is None or state.highwater is None or not state.has_valid_position:
+            return None
+        end = int(state.highwater)
+        if state.position < end:
+            return max(end - read - 1, 0)
+        # Faust's own mark is the last record it handed over; at the start the first one it will.
+        waiting = (self._read_offset.get(tp) or 0) - read
+        return waiting if waiting > 1 else 0
+
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Skip Faust's livelock warnings: they judge by its own commits, which are off."""
 

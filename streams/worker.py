@@ -3,13 +3,14 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
 from faust.types import TP
 
+from infra import metrics
 from infra.config import Settings
 from infra.errors import BrokerError, TokenmillError
 from infra.logs import get_logger
@@ -45,6 +46,18 @@ class Worker:
         self._runners: dict[TP, PartitionRunner[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._joined = False
+        self._behind: Callable[[TP, int], int | None] = lambda tp, read: None
+
+    @property
+    def ready(self) -> bool:
+        """Whether this worker has its share of the partitions, if only none, and has restored them."""
+        return self._joined and all(runner.ready for runner in self._runners.values())
+
+    def observe(self) -> None:
+        """Tell the metrics how far the partitions are behind."""
+        for tp, runner in self._runners.items():
+            runner.observe(self._behind(tp, runner.position))
 
     async def on_assigned(self, app: faust.App, assigned: set[TP], **_: object) -> None:
         """Take over the partitions of an assignment, side by side and in the background."""
@@ -56,10 +69,13 @@ class Worker:
             if stage is not None and tp not in self._runners and not self._draining:
                 runner = self._runners[tp] = PartitionRunner(self._shared, stage, tp.partition)
                 self._spawn(runner.start(checked))
+        self._joined, self._behind = True, app.consumer.behind
+        metrics.WORKER_REBALANCES.inc()
         log.info("worker.assigned", partitions=_by_topic(assigned))
 
     async def on_revoked(self, app: faust.App, revoked: set[TP], **_: object) -> None:
         """Flush and release the partitions before another worker gets them."""
+        self._joined = False
         log.info("worker.revoked", partitions=_by_topic(revoked))
         await self._release(revoked)
 

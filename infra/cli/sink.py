@@ -6,6 +6,7 @@ from infra.cli.options import BOTH, with_settings
 from infra.cli.reach import require_topics
 from infra.cli.stopping import leave_on_sigterm
 from infra.config import Settings
+from infra.metrics_server import serving
 
 
 @click.command(
@@ -23,7 +24,8 @@ def sink(settings: Settings, topics: tuple[str, ...], accept_new_log: bool) -> N
     Start several; they share the partitions. SIGTERM ends it with exit code 0.
     """
     leave_on_sigterm()
-    require_topics(settings, *settings.topics.all(), patient=True)
-    from sinks.runner import run_until_signal
+    with serving(settings.metrics_address, "sink") as health:
+        require_topics(settings, *settings.topics.all(), patient=True)
+        from sinks.runner import run_until_signal
 
-    run_until_signal(settings, topics or None, accept_new_logs=accept_new_log)
+        run_until_signal(settings, topics or None, accept_new_logs=accept_new_log, health=health)

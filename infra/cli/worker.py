@@ -8,6 +8,7 @@ from infra.cli.options import KAFKA, with_settings
 from infra.cli.reach import require_topics
 from infra.cli.stopping import leave_on_sigterm
 from infra.config import Settings
+from infra.metrics_server import serving
 
 
 @click.command(
@@ -23,7 +24,9 @@ def worker(settings: Settings) -> None:
     Start several; they share the partitions. SIGTERM commits what was read and leaves with exit code 0.
     """
     leave_on_sigterm()
-    require_topics(settings, *settings.topics.all(), patient=True)
-    from streams.run import run_worker
+    with serving(settings.metrics_address, "worker") as health:
+        require_topics(settings, *settings.topics.all(), patient=True)
+        from streams.run import run_worker
 
-    sys.exit(run_worker(settings))
+        code = run_worker(settings, health)
+    sys.exit(code)

@@ -22,9 +22,17 @@ from infra.config import Settings
 from infra.errors import BrokerError
 from infra.kafka import broker_error, client_config, end_offsets, read_to_end
 from producers.errors import ControlError
-from schemas.control import DEFAULT_ACCOUNT, AccountAssigned, ControlRecord, RateCardActivated, Tick, encode_control
+from schemas.control import (
+    DEFAULT_ACCOUNT,
+    LARGEST_DOCUMENT_BYTES,
+    AccountAssigned,
+    ControlRecord,
+    RateCardActivated,
+    Tick,
+    encode_control,
+)
 from schemas.headers import RecordHeaders
-from schemas.instants import format_instant
+from schemas.instants import format_instant, to_microseconds
 from schemas.partitioning import partition_for
 
 _CARD, _ASSIGNMENT = "card", "assignment"
@@ -80,6 +88,30 @@ def read_catalog(settings: Settings) -> PublishedCatalog:
     return PublishedCatalog(MappingProxyType(cards), MappingProxyType(assignments))
 
 
+def new_cards(catalog: PublishedCatalog, card_documents: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Which of these cards are not published yet, or earlier in the list. ControlError `invalid_card`, `card_conflict`."""
+    contents = {key: _canonical(published.card) for key, published in catalog.cards.items()}
+    states: list[bool] = []
+    for document in card_documents:
+        content, card_id, version = _card_content(document)
+        known = contents.setdefault((card_id, version), content)
+        if known != content:
+            published = catalog.cards.get((card_id, version))
+            state = (
+                f"published with other content (by {published.published_by} at {format_instant(published.published_at)})"
+                if published
+                else "given twice with different content"
+            )
+            raise ControlError(
+                f"card {card_id} version {version} is {state}: publish the change as a new version",
+                code="card_conflict",
+                card_id=card_id,
+                version=version,
+            )
+        states.append((card_id, version) not in catalog.cards)
+    return states
+
+
 class _Write(NamedTuple):
     """A control record, the partitions it concerns, and its key in the catalogue (None: it is not kept there)."""
 
@@ -101,34 +133,37 @@ class ControlWriter:
         self._producer: Producer | None = None
 
     def publish_card(self, card_document: Mapping[str, Any]) -> bool:
-        """Make a version of a card known to every partition. The document has `id` and `version`, money as text.
+        """As `publish_cards`, for one."""
+        return self.publish_cards([card_document])[0]
 
-        Returns False when exactly this is published already. Raises ControlError: `invalid_card` (no id or version, not
-        JSON, a float in it), `card_conflict` (this version is published with other content); BrokerError.
+    def publish_cards(self, card_documents: Sequence[Mapping[str, Any]]) -> list[bool]:
+        """Make versions of cards known to every partition, all of them or none. A document has `id`, `version`, money as text.
+
+        Says of each whether it is new: False when exactly this is published already. Raises ControlError: `invalid_card`
+        (no id or version, not JSON, a float in it, too large), `card_conflict` (this version is published with other
+        content); BrokerError.
         """
-        content, card_id, version = _card_content(card_document)
+        contents = [_card_content(document) for document in card_documents]
+        cards = [self._card(*content) for content in contents]
+        states: list[bool] = []
+
+        def write(catalog: PublishedCatalog) -> list[_Write]:
+            states[:] = new_cards(catalog, card_documents)
+            # Of two equal ones the catalogue key is the same: one of them is written.
+            return list({card.id: card for card, new in zip(cards, states, strict=True) if new}.values())
+
+        self._write_once(write)
+        return states
+
+    def _card(self, content: bytes, card_id: str, version: str) -> _Write:
         now = datetime.now(UTC)
         try:
             record = RateCardActivated(card=orjson.loads(content), published_at=now, published_by=self._author)
         except ValidationError as error:
             raise _invalid("invalid_card", f"card {card_id} version {version}", error) from None
 
-        def write(catalog: PublishedCatalog) -> _Write | None:
-            published = catalog.cards.get((card_id, version))
-            if published is None:
-                key = f"{_CARD}|{card_id}|{version}"
-                return _Write(record, key, range(self._settings.partitions), key)
-            if _canonical(published.card) == content:
-                return None
-            raise ControlError(
-                f"card {card_id} version {version} is published with other content (by {published.published_by} at "
-                f"{format_instant(published.published_at)}): publish the change as a new version",
-                code="card_conflict",
-                card_id=card_id,
-                version=version,
-            )
-
-        return self._write_once(write)
+        key = f"{_CARD}|{card_id}|{version}"
+        return _Write(record, key, range(self._settings.partitions), key)
 
     def assign(
         self,
@@ -138,10 +173,13 @@ class ControlWriter:
         effective_to: datetime | None = None,
         *,
         seller_id: str | None = None,
+        plan: str | None = None,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> bool:
         """Charge a tenant by a card from an instant on ("*": every tenant without an assignment of its own).
 
-        Returns False when exactly this is assigned already. Raises ControlError: `invalid_assignment`, `unknown_card`
+        `overrides` are prices of the tenant's own: SKU id to charge, money as text. Returns False when exactly this is
+        assigned already. Raises ControlError: `invalid_assignment` (also for instants that cut a window), `unknown_card`
         (no version of it is published), `assignment_conflict` (something else begins at this instant); BrokerError.
         """
         try:
@@ -152,12 +190,34 @@ class ControlWriter:
                 effective_to=effective_to,
                 assigned_by=self._author,
                 seller_id=seller_id,
+                plan=plan,
+                overrides={sku: dict(charge) for sku, charge in overrides.items()} if overrides else None,
             )
         except ValidationError as error:
             raise _invalid("invalid_assignment", f"assignment of {tenant_id!r}", error) from None
-        return self._write_once(lambda catalog: self._assignment(catalog, record))
+        self._check_assignment(record)
+        return bool(self._write_once(lambda catalog: self._assignment(catalog, record)))
 
-    def _assignment(self, catalog: PublishedCatalog, record: AccountAssigned) -> _Write | None:
+    def _check_assignment(self, record: AccountAssigned) -> None:
+        for name, instant in (("effective_from", record.effective_from), ("effective_to", record.effective_to)):
+            size_us = self._settings.window_minutes * 60_000_000
+            if instant is not None and to_microseconds(instant) % size_us:
+                raise ControlError(
+                    f"assignment of {record.tenant_id!r}: {name} {format_instant(instant)} cuts a window: it is not the "
+                    f"start of a window of {self._settings.window_minutes} minutes",
+                    code="invalid_assignment",
+                    exit_code=2,
+                )
+        size = len(orjson.dumps(record.overrides))
+        if size > LARGEST_DOCUMENT_BYTES:
+            raise ControlError(
+                f"the prices of {record.tenant_id!r} have {size} bytes, at most {LARGEST_DOCUMENT_BYTES} are allowed: "
+                "publish a card for this tenant",
+                code="invalid_assignment",
+                exit_code=2,
+            )
+
+    def _assignment(self, catalog: PublishedCatalog, record: AccountAssigned) -> list[_Write]:
         """What an assignment adds to the catalogue. Raises ControlError."""
         if record.card_id not in catalog.card_ids:
             known = ", ".join(sorted(catalog.card_ids)) or "none"
@@ -170,11 +230,12 @@ class ControlWriter:
         published = catalog.assignments.get((record.tenant_id, beginning))
         if published is None:
             key = f"{_ASSIGNMENT}|{record.tenant_id}|{beginning}"
-            return _Write(record, key, self._partitions_of(record.tenant_id), key)
+            return [_Write(record, key, self._partitions_of(record.tenant_id), key)]
         if published.model_copy(update={"assigned_by": record.assigned_by}) == record:
-            return None
+            return []
+        other = "" if published.card_id != record.card_id else " in another way"
         raise ControlError(
-            f"tenant {record.tenant_id!r} is already assigned to card {published.card_id} from {beginning}: choose "
+            f"tenant {record.tenant_id!r} is already assigned to card {published.card_id}{other} from {beginning}: choose "
             "another beginning",
             code="assignment_conflict",
             tenant_id=record.tenant_id,
@@ -184,7 +245,7 @@ class ControlWriter:
         """Tell every partition that event time has reached `time`: quiet periods close. Raises BrokerError."""
         record = Tick(time=time)
         write = _Write(record, f"tick|{format_instant(record.time)}", range(self._settings.partitions), None)
-        self._write_once(lambda _: write)
+        self._write_once(lambda _: [write])
 
     def close(self) -> None:
         """Let go of the broker."""
@@ -202,23 +263,22 @@ class ControlWriter:
         everywhere = range(self._settings.partitions)
         return everywhere if tenant_id == DEFAULT_ACCOUNT else [partition_for(tenant_id, len(everywhere))]
 
-    def _write_once(self, decide: Callable[[PublishedCatalog], _Write | None]) -> bool:
-        """Write what `decide` makes of the catalogue; nothing and False when it says None."""
+    def _write_once(self, decide: Callable[[PublishedCatalog], Sequence[_Write]]) -> int:
+        """Write what `decide` makes of the catalogue, in one transaction; how many records that was."""
         for last_try in (False, True):
             try:
                 # Own the transactional id before reading: who takes over after this makes the commit below fail.
                 producer = self._owned()
-                write = decide(read_catalog(self._settings))
-                if write is None:
-                    return False
-                self._transact(producer, write)
+                writes = decide(read_catalog(self._settings))
+                if writes:
+                    self._transact(producer, writes)
             except KafkaException as failure:
                 self._producer = None
                 error: KafkaError = failure.args[0]
                 if last_try or error.code() not in _FENCED:
                     raise self._explained(error) from failure
             else:
-                return True
+                return len(writes)
         raise AssertionError("unreachable")
 
     def _explained(self, error: KafkaError) -> BrokerError | ControlError:
@@ -240,18 +300,19 @@ class ControlWriter:
             self._producer = producer
         return self._producer
 
-    def _transact(self, producer: Producer, write: _Write) -> None:
+    def _transact(self, producer: Producer, writes: Sequence[_Write]) -> None:
         """Everything in one transaction. KafkaException: nothing of it, or nobody knows (then trying again is safe)."""
         now = datetime.now(UTC)
         source = f"{self._settings.deployment}/control"
-        value, headers = encode_control(write.record, write.id, source, now)
         topics = self._settings.topics
         producer.begin_transaction()
         try:
-            for partition in write.partitions:
-                _produce(producer, topics.usage_events, partition, None, value, headers)
-            if write.catalog_key is not None:
-                _produce(producer, topics.rating_catalog, 0, write.catalog_key.encode(), value, headers)
+            for write in writes:
+                value, headers = encode_control(write.record, write.id, source, now)
+                for partition in write.partitions:
+                    _produce(producer, topics.usage_events, partition, None, value, headers)
+                if write.catalog_key is not None:
+                    _produce(producer, topics.rating_catalog, 0, write.catalog_key.encode(), value, headers)
             _until(producer.commit_transaction)
         except KafkaException as failure:
             if failure.args[0].txn_requires_abort():
@@ -290,9 +351,17 @@ def _card_content(card: Mapping[str, Any]) -> tuple[bytes, str, str]:
     if isinstance(version, bool) or not isinstance(version, int | str) or not str(version) or "|" in str(version):
         raise ControlError(f"card {card_id} needs a version (a whole number)", code="invalid_card", card_id=card_id)
     try:
-        return _canonical(dict(card)), card_id, str(version)
+        content = _canonical(dict(card))
     except TypeError as error:
         raise ControlError(f"card {card_id} is not plain JSON: {error}", code="invalid_card", card_id=card_id) from None
+    if len(content) > LARGEST_DOCUMENT_BYTES:
+        raise ControlError(
+            f"card {card_id} has {len(content)} bytes, at most {LARGEST_DOCUMENT_BYTES} are allowed: use patterns, or "
+            "share the SKUs out among several cards",
+            code="invalid_card",
+            card_id=card_id,
+        )
+    return content, card_id, str(version)
 
 
 def _invalid(code: str, what: str, error: ValidationError) -> ControlError:

@@ -18,6 +18,8 @@ from schemas.kinds import Kind
 
 DEFAULT_ACCOUNT: Final = "*"
 """The `tenant_id` of the assignment of the deployment's default card."""
+LARGEST_DOCUMENT_BYTES: Final = 512 * 1024
+"""A card, or a tenant's prices, as JSON: it has to fit a record of the state topic, which brokers limit to 1 MiB."""
 
 
 class RateCardActivated(BaseModel):

@@ -10,15 +10,13 @@ from rating.cards import RateCard, parse_card
 from rating.catalog import EVERYONE, Assignment, Catalog
 from rating.errors import CardError, CardProblem, PeriodError
 from rating.overrides import Overrides, parse_overrides
-from schemas.control import AccountAssigned, RateCardActivated
+from schemas.control import LARGEST_DOCUMENT_BYTES, AccountAssigned, RateCardActivated
 from schemas.partitioning import partition_for
 from streams.outcomes import NEVER_US, TimeRules
 from streams.transactions import OutgoingRecord
 
 T = TypeVar("T")
 _CARD, _ASSIGNMENT = "card", "assignment"
-_LARGEST_CARD_BYTES = 512 * 1024
-"""A card, or a tenant's prices, has to fit a record of the state topic, which brokers limit to 1 MiB."""
 
 
 def tick_source(settings: Settings) -> str:
@@ -115,8 +113,8 @@ class Controls:
 def _checked(what: str, document: object, parse: Callable[[], T]) -> T:
     """What the parser makes of a document. CardError for any that it cannot read, and for one that is too large."""
     size = len(orjson.dumps(document))
-    if size > _LARGEST_CARD_BYTES:
-        raise CardError([CardProblem((), f"the {what} has {size} bytes: at most {_LARGEST_CARD_BYTES} are allowed")])
+    if size > LARGEST_DOCUMENT_BYTES:
+        raise CardError([CardProblem((), f"the {what} has {size} bytes: at most {LARGEST_DOCUMENT_BYTES} are allowed")])
     try:
         return parse()
     except (ArithmeticError, LookupError, RecursionError, TypeError) as error:

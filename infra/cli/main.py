@@ -21,6 +21,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "account": Entry("infra.cli.account:account", "Say which rate card prices which tenant."),
+    "config": Entry("infra.cli.config:config", "Show the settings and where each comes from."),
     "demo": Entry("infra.cli.demo:demo", "Run the whole path once on embedded parts."),
     "embedded": Entry("infra.cli.embedded:embedded", "Run one embedded part in the foreground."),
     "emit": Entry("infra.cli.emit:emit", "Send a trace or a synthetic workload."),

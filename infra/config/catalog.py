@@ -78,10 +78,9 @@ class Setting:
 @cache
 def catalog() -> Mapping[str, Setting]:
     """All settings by name, in the order of the documentation."""
-    found = list(_of(Settings, ""))
-    found += [_named("kafka", "bootstrap", KafkaSettings, name="kafka"), *_of(KafkaSettings, "kafka")]
+    found = [_named("kafka", "bootstrap", KafkaSettings, name="kafka"), *_of(KafkaSettings, "kafka")]
     found.append(Setting("clickhouse", "clickhouse", "", *_rest(CLICKHOUSE_ADDRESS, "url", ClickHouseAddress())))
-    found += _of(ClickHouseSettings, "clickhouse")
+    found += [*_of(ClickHouseSettings, "clickhouse"), *_of(Settings, "")]
     order = list(TABLES)
     found.sort(key=lambda setting: order.index(setting.table))
     return {setting.name: setting for setting in found}

@@ -217,8 +217,10 @@ def servers() -> Kind[str]:
     def parse(text: str) -> str:
         found = [server.strip() for server in text.split(",")]
         for server in found:
+            if "@" in server:
+                raise ValueError("takes no user or password: set kafka_user and kafka_password_file")
             host, colon, number = server.rpartition(":")
-            if not colon or not host or "/" in host or "@" in host:
+            if not colon or not host or "/" in host:
                 raise ValueError(f"{server!r} is not host:port (several are separated by commas)")
             port(number)
         return ",".join(found)

@@ -84,8 +84,9 @@ def read_configuration(
     except ConfigurationError as error:
         problems.append(error.message)
     if problems:
-        message = problems[0] if len(problems) == 1 else "configuration: " + "; ".join(problems)
-        raise ConfigurationError(message, problems=tuple(problems))
+        lines = problems.in_order(path)
+        message = lines[0] if len(lines) == 1 else "configuration: " + "; ".join(lines)
+        raise ConfigurationError(message, problems=lines)
     own = {name: value for name, value in values.items() if not catalog()[name].group}
     settings = Settings(kafka=kafka, clickhouse=clickhouse, **own)  # type: ignore[arg-type]  # parsed by their kinds
     return Configuration(settings, places, path)

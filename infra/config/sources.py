@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import tomllib
@@ -32,7 +33,17 @@ class Given:
 
 
 class Problems(list[str]):
-    """The lines about everything that is wrong, in the order in which it was found."""
+    """The lines about everything that is wrong."""
+
+    def in_order(self, path: Path | None) -> tuple[str, ...]:
+        """Flags and environment first, in the order in which they were found, then the file's by line."""
+        begin = re.compile(f"{re.escape(str(path))}:([0-9]+):")
+
+        def line(problem: str) -> int:
+            found = begin.match(problem)
+            return int(found[1]) if found else 0
+
+        return tuple(sorted(self, key=line))
 
 
 def from_flags(overrides: Mapping[str, str], flags: Mapping[str, str], problems: Problems) -> Iterator[Given]:
@@ -44,7 +55,7 @@ def from_flags(overrides: Mapping[str, str], flags: Mapping[str, str], problems:
         if name not in catalog():
             problems.append(f"{flag}: no setting is called {name!r}{_did_you_mean(name)}")
             continue
-        shown = "" if catalog()[name].hidden else f" {text!r}"
+        shown = f" {text!r}" if _may_be_shown(catalog()[name], text) else ""
         yield Given(name, text, FLAG, flag, flag + shown)
 
 
@@ -58,7 +69,8 @@ def from_environment(environ: Mapping[str, str], problems: Problems) -> Iterator
         if meant is not None:
             problems.append(f"{variable} is no setting, did you mean {meant}?")
         elif setting is not None and variable == setting.variable:
-            yield Given(setting.name, text, ENVIRONMENT, variable, variable + ("" if setting.hidden else f"={text!r}"))
+            shown = f"={text!r}" if _may_be_shown(setting, text) else ""
+            yield Given(setting.name, text, ENVIRONMENT, variable, variable + shown)
 
 
 def from_file(path: Path, named_by: str, problems: Problems) -> Iterator[Given]:
@@ -67,7 +79,8 @@ def from_file(path: Path, named_by: str, problems: Problems) -> Iterator[Given]:
         text = path.read_bytes().decode("utf-8-sig")
         document = tomllib.loads(text)
     except OSError as error:
-        where = f"{named_by} {str(path)!r}" if named_by else str(path)
+        between = " " if named_by.startswith("-") else "="
+        where = f"{named_by}{between}{str(path)!r}" if named_by else str(path)
         problems.append(f"{where}: cannot read the configuration file ({error.strerror}): name one that can be read")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
@@ -76,6 +89,15 @@ def from_file(path: Path, named_by: str, problems: Problems) -> Iterator[Given]:
         problems.append(_syntax_problem(path, text, str(error)))
     else:
         yield from _Document(path, key_lines(text.replace("\r\n", "\n")), problems).values(document)
+
+
+def _may_be_shown(setting: Setting, text: str) -> bool:
+    """Whether a value may stand in a message: no secret, and nothing that may be one by mistake.
+
+    People write a user and a password into an address that takes none, and a password where its file should be named.
+    """
+    misplaced = "@" in text or (setting.name.endswith("password_file") and "/" not in text)
+    return not setting.hidden and not misplaced
 
 
 def _syntax_problem(path: Path, text: str, message: str) -> str:
@@ -87,10 +109,19 @@ def _syntax_problem(path: Path, text: str, message: str) -> str:
         lines = text.splitlines() or [""]
         line, column = len(lines), len(lines[-1]) + 1
     said = message.partition(" (at ")[0]
-    hint = ""
-    if said == "Invalid value":
-        hint = '; texts need quotes, as in name = "value"'
+    hint = next((f"; {hint}" for begin, hint in _SYNTAX_HINTS.items() if said.startswith(begin)), "")
     return f"{path}:{line}:{column}: not valid TOML: {said[:1].lower()}{said[1:]}{hint}"
+
+
+_SYNTAX_HINTS = {
+    "Invalid value": 'texts need quotes, as in name = "value"',
+    "Illegal character '\\n'": "a text ends on its line, with the quote that it begins with",
+    "Expected '=' after a key": 'a line is name = "value" or [table]',
+    "Invalid statement": 'a line is name = "value" or [table]',
+    "Cannot overwrite a value": "it is there already: keep one",
+    "Cannot declare": "it is there already: keep one",
+}
+"""What to do about what `tomllib` says most often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +141,10 @@ class _Document:
                 continue
             seen[setting.name] = place
             written = f"{place}: {_key_text(keys)}"
-            shown = written if setting.hidden else f"{written} = {_shown(value)}"
+            simple = not isinstance(value, dict) and "{" not in str(
+                value
+            )  # a table in a wrong place may hold a password
+            shown = f"{written} = {_shown(value)}" if simple and _may_be_shown(setting, str(value)) else written
             try:
                 text = _as_text(setting, value)
             except ValueError as error:
@@ -141,8 +175,9 @@ class _Document:
         table = keys[0] if len(keys) == 2 else ""
         place = self._place(keys)
         if is_table:
-            tables = ", ".join(f"[{name}]" for name in TABLES if name)
-            self.problems.append(f"{place}: there is no table [{keys[0]}]; the tables are {tables}")
+            close = difflib.get_close_matches(keys[0], TABLES, n=1)
+            hint = f", did you mean [{close[0]}]?" if close else f"; the tables are {_tables()}"
+            self.problems.append(f"{place}: there is no table [{keys[0]}]{hint}")
             return
         meant = _meant(table, keys[-1])
         if meant is not None and meant.table == table:
@@ -152,13 +187,17 @@ class _Document:
             hint = f", did you mean {meant.key} {where}?"
         else:
             here = ", ".join(key for where, key in by_place() if where == table)
-            hint = f"; there are {here}"
+            hint = f"; there are {here}" + ("" if table else f", and the tables {_tables()}")
         self.problems.append(f"{place}: {_key_text(keys)} is no setting{hint}")
 
     def _place(self, keys: tuple[str, ...]) -> str:
         while keys and keys not in self.lines:
             keys = keys[:-1]
         return f"{self.path}:{self.lines[keys]}" if keys else str(self.path)
+
+
+def _tables() -> str:
+    return ", ".join(f"[{name}]" for name in TABLES if name)
 
 
 def _meant(table: str, key: str) -> Setting | None:
@@ -200,7 +239,7 @@ def _as_text(setting: Setting, value: object) -> str:
         return ",".join(str(item) for item in value)
     if not isinstance(value, int | float) or type(value) not in kind.toml:
         if isinstance(value, int | float) and str in kind.toml and kind.toml == (str,):
-            raise ValueError(f'is a number; must be text in quotes: "{value}"')
+            raise ValueError("is a number; must be text in quotes" + ("" if setting.hidden else f': "{value}"'))
         raise wrong
     return repr(value)
 
@@ -221,7 +260,7 @@ def _flat(table: Mapping[str, object], prefix: str) -> Iterator[tuple[str, str]]
 
 def _type_name(value: object) -> str:
     if isinstance(value, bool):
-        return "true or false"
+        return "a boolean"
     if isinstance(value, int):
         return "a whole number"
     if isinstance(value, float):
@@ -233,6 +272,9 @@ def _type_name(value: object) -> str:
     return "a table" if isinstance(value, dict) else "a date or time"
 
 
+_OF_JSON = (str, int, float, list, dict)
+
+
 def _shown(value: object) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, _OF_JSON) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."

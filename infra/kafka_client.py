@@ -89,7 +89,7 @@ def log_client_error(error: KafkaError) -> None:
 
     Not for transactional producers: a callback that runs beside a fatal error hides it behind a SystemError.
     """
-    _log.warning("kafka_client_error", code=error.name(), reason=error.str())
+    _log.warning("kafka.client_error", code=error.name(), reason=error.str())
 
 
 def admin(settings: Settings) -> AdminClient:

@@ -13,7 +13,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-_QUIET_LIBRARIES = ("aiokafka", "faust", "mode", "urllib3", "clickhouse_connect", "numba")
+_QUIET_LIBRARIES = ("aiokafka", "faust", "mode", "streams.transport", "urllib3", "clickhouse_connect", "numba")
+"""`streams.transport` extends classes of Faust's, which name their loggers after the module of the subclass."""
 
 
 def configure_logging(level: str = "info", *, as_json: bool | None = None, stream: TextIO | None = None) -> None:
@@ -61,6 +62,6 @@ def _json(event: EventDict, **_: object) -> str:
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger; call as `log.info("batch_stored", rows=100)`: the event's name first, then its facts."""
+    """A logger; call as `log.info("sink.stopped", rows=100)`: the event's name first, then its facts."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger

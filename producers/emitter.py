@@ -282,7 +282,7 @@ class _Ledger:
                 return
             self._failed += events
         self.note(error.str())
-        _log.warning("batch_not_delivered", events=events, reason=error.str())
+        _log.warning("emitter.batch_not_delivered", events=events, reason=error.str())
 
     def note(self, reason: str) -> None:
         with self._lock:

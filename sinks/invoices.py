@@ -111,7 +111,7 @@ def load_cards(client: Client, settings: Settings) -> Sequence[RateCard]:
                 data.get("card"), window=WindowSize(settings.window_minutes), context_edges=settings.context_edges
             )
         except RatingError as error:
-            log.warning("card_left_out", reason=str(error))
+            log.warning("invoice.card_left_out", reason=str(error))
             continue
         found.setdefault((card.id, card.version), card)
     special: list[RateCard] = []

@@ -29,10 +29,12 @@ COMMANDS = {
     "kpi": Entry("infra.cli.kpi:kpi", "Usage, speed, failures, prices, economics."),
     "migrate": Entry("infra.cli.migrate:migrate", "Bring the ClickHouse tables up to date."),
     "query": Entry("infra.cli.query:query", "Ask ClickHouse."),
-    "ratecard": Entry("infra.cli.ratecard:ratecard", "Check and publish rate cards."),
+    "price": Entry("infra.cli.price:price", "Price usage from a file with a card from a file."),
+    "ratecard": Entry("infra.cli.ratecard:ratecard", "Check, publish and show rate cards."),
     "reconcile": Entry("infra.cli.reconcile:reconcile", "Is anything missing, doubled or off?"),
     "sink": Entry("infra.cli.sink:sink", "Store the topics in ClickHouse."),
     "topics": Entry("infra.cli.topics:topics", "Create and check the topics."),
+    "up": Entry("infra.cli.up:up", "Run the whole stack, and keep it running."),
     "worker": Entry("infra.cli.worker:worker", "Meter and rate."),
 }
 

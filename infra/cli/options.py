@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from infra.cli.running import running_settings
 from infra.config import PREFIX, Configuration, read_configuration, setting_names
 from infra.config.catalog import CONFIG, catalog
 
@@ -76,7 +77,14 @@ def _read(given: Mapping[str, str], pairs: Mapping[str, str]) -> Configuration:
             secret = f"{PREFIX}{name.upper()}"
             better = f"{secret} or {secret}_FILE" if f"{name}_file" in catalog() else f"{secret}, or a TOML file"
             raise click.UsageError(f"--set {name}: a command line is no place for secrets: use {better}")
-    return read_configuration({**given, **pairs}, flags={name: f"--set {name}" for name in pairs})
+    flags = {name: f"--set {name}" for name in pairs}
+    found = read_configuration({**given, **pairs}, flags=flags)
+    if found.given("kafka"):
+        return found
+    # Nobody says which Kafka: then it is that of the `tokenmill up` at work in the data directory, if there is one.
+    running = {n: text for n, text in running_settings(found.settings.data_dir).items() if not found.given(n)}
+    place = f"tokenmill up in {found.settings.data_dir}"
+    return read_configuration({**running, **given, **pairs}, flags=flags | dict.fromkeys(running, place))
 
 
 def configuration() -> Configuration:
@@ -89,6 +97,14 @@ def configuration() -> Configuration:
 def was_given(name: str) -> bool:
     """Whether a setting comes from a flag of the running command, the environment or a file, not from the defaults."""
     return configuration().given(name)
+
+
+def place_of(name: str) -> str:
+    """Where a setting of the running command comes from, for messages; its variable where nobody gave it."""
+    context = click.get_current_context(silent=True)
+    found = None if context is None else context.meta.get(_CONFIGURATION)
+    given = isinstance(found, Configuration) and found.given(name)
+    return configuration().place(name) if given else catalog()[name].variable
 
 
 class Pair(click.ParamType):

@@ -97,14 +97,19 @@ class ApacheKafka:
         port: int | None = None,
         keep_data: bool = False,
         heap_mb: int = 192,
+        end_with_parent: bool = False,
         options: Mapping[str, str] | None = None,
     ) -> None:
-        """`port` is that of node 1 (default: a free one); `options` are broker properties that win over ours."""
+        """`port` is that of node 1 (default: a free one); `options` are broker properties that win over ours.
+
+        `end_with_parent`: see `ChildProcess`.
+        """
         self.data_dir = data_dir.absolute()
         self.keep_data = keep_data
         self._count = nodes
         self._wanted_port = port
         self._heap_mb = heap_mb
+        self._end_with_parent = end_with_parent
         self._options = dict(options or {})
         self._nodes: dict[int, _Node] = {}
         self._lock: IO[str] | None = None
@@ -126,6 +131,10 @@ class ApacheKafka:
         """The process id of a node, None when it does not run."""
         process = self._node(node).process
         return process.pid if process is not None and process.running else None
+
+    def process(self, node: int = 1) -> ChildProcess | None:
+        """The process of a node's last start."""
+        return self._node(node).process
 
     def log(self, node: int = 1) -> Path:
         """The file that a node's output goes to."""
@@ -238,6 +247,7 @@ class ApacheKafka:
             log=node.directory / "kafka.log",
             cwd=node.directory,
             environ=plain_environment("JAVA_HOME"),
+            end_with_parent=self._end_with_parent,
         )
 
     def _wait_ready(self, timeout_s: float) -> None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from infra.errors import EmbeddedError
+
+# PR_SET_PDEATHSIG is 1 (prctl(2)); it outlives the exec. The parent may have gone before it was set.
+_TIED_TO_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(0)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 class ChildProcess:
@@ -23,8 +33,15 @@ class ChildProcess:
         log: Path,
         cwd: Path | None = None,
         environ: Mapping[str, str] | None = None,
+        end_with_parent: bool = False,
     ) -> None:
-        """Start `command` at once. Raises EmbeddedError when it cannot be executed."""
+        """Start `command` at once. Raises EmbeddedError when it cannot be executed.
+
+        `end_with_parent`: on Linux it gets SIGTERM when the thread that starts it ends, however that comes about. Give it
+        only from a thread that lives as long as the process should, such as the main thread.
+        """
+        if end_with_parent and sys.platform == "linux":
+            command = [sys.executable, "-I", "-S", "-c", _TIED_TO_PARENT, str(os.getpid()), *command]
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +109,10 @@ class ChildProcess:
     def log_tail(self, lines: int = 8) -> str:
         """The last lines that this run wrote, joined with ' | '."""
         with self.log.open("rb") as file:
-            file.seek(self._log_start)
-            text = file.read()[-8192:].decode(errors="replace")
+            size = file.seek(0, os.SEEK_END)
+            # A log that was cut short since holds only lines of this run.
+            file.seek(max(self._log_start if size >= self._log_start else 0, size - 8192))
+            text = file.read().decode(errors="replace")
         return " | ".join(line.strip() for line in text.splitlines()[-lines:] if line.strip())
 
     def wait_ready(self, ready: Callable[[], bool], timeout_s: float) -> None:

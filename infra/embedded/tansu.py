@@ -44,11 +44,17 @@ class TansuBroker:
     Each start has a new cluster id, because each start is another log: whoever remembers the old one notices.
     """
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, host: str = "127.0.0.1") -> None:
-        """`data_dir` takes only the log file `tansu.log`. Without `port` a free one is chosen at each start."""
+    def __init__(
+        self, data_dir: Path, *, port: int | None = None, host: str = "127.0.0.1", end_with_parent: bool = False
+    ) -> None:
+        """`data_dir` takes only the log file `tansu.log`. Without `port` a free one is chosen at each start.
+
+        `end_with_parent`: see `ChildProcess`.
+        """
         self.data_dir = data_dir
         self.host = host
         self._wanted_port = port
+        self._end_with_parent = end_with_parent
         self._port = port
         self.cluster_id: str | None = None
         self._process: ChildProcess | None = None
@@ -64,6 +70,11 @@ class TansuBroker:
     def log(self) -> Path:
         """The file that the broker's output goes to."""
         return self.data_dir / "tansu.log"
+
+    @property
+    def process(self) -> ChildProcess | None:
+        """The process of the last start."""
+        return self._process
 
     @property
     def pid(self) -> int | None:
@@ -110,6 +121,7 @@ class TansuBroker:
             log=self.log,
             cwd=self.data_dir,
             environ=plain_environment(),
+            end_with_parent=self._end_with_parent,
         )
         self._process.wait_ready(self._answers, timeout_s)
 

@@ -23,8 +23,8 @@ _ATTEMPTS = 3
 class EmbeddedClickHouse:
     """The embedded ClickHouse as a child process: started on entering a `with` block, stopped on leaving it.
 
-    Without `port` a free one is chosen at the first start and kept. The child's log is `clickhouse.log` beside the
-    data. The child ends when this process does. It may be started again after `stop` or `kill`: the data are kept.
+    Without `port` a free one is chosen at the first start and kept. The child's log is `log`, else `clickhouse.log`
+    beside the data. The child ends when this process does. It may be started again after `stop` or `kill`: the data are kept.
     """
 
     def __init__(
@@ -35,11 +35,13 @@ class EmbeddedClickHouse:
         host: str = "127.0.0.1",
         user: str = "default",
         password: str = "",
+        log: Path | None = None,
     ) -> None:
         self.data = data.absolute()
         self.host = host
         self.user = user
         self._password = password
+        self._log = log
         self._port = port
         self._process: ChildProcess | None = None
 
@@ -57,6 +59,11 @@ class EmbeddedClickHouse:
         return f"http://{host}:{self.port}"
 
     @property
+    def process(self) -> ChildProcess | None:
+        """The process of the last start."""
+        return self._process
+
+    @property
     def pid(self) -> int | None:
         """The child's process id while it runs."""
         return self._process.pid if self._process is not None and self._process.running else None
@@ -64,7 +71,7 @@ class EmbeddedClickHouse:
     @property
     def log(self) -> Path:
         """Where the child writes its log."""
-        return self.data / "clickhouse.log"
+        return self._log or self.data / "clickhouse.log"
 
     def settings(self, database: str = "tokenmill") -> ClickHouseSettings:
         """The settings that connect to this store."""

@@ -143,20 +143,20 @@ def _serve_until_signal(
     accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     accepting.start()
     try:
-        log.info("the embedded ClickHouse is ready", url=url, version=server.version)
+        log.info("clickhouse.listening", url=url, version=server.version)
         if on_ready is not None:
             on_ready(url)
         while not stop.wait(1.0):
             if parent is not None and os.getppid() != parent:
-                log.warning("the process that started the embedded ClickHouse is gone: stopping")
+                log.warning("clickhouse.parent_gone")
                 break
     finally:
         server.stopping = True
         server.shutdown()
         if not server.in_flight.wait(_FINISH_SECONDS):
             # The engine can't be closed under a running query; what was inserted is on disk.
-            log.error("requests are still running: ending without them", waited_s=_FINISH_SECONDS)
+            log.error("clickhouse.requests_still_running", waited_s=_FINISH_SECONDS)
             os._exit(1)
         for number, handler in before.items():
             signal.signal(number, handler)
-        log.info("the embedded ClickHouse has stopped", url=url)
+        log.info("clickhouse.stopped", url=url)

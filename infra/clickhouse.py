@@ -54,6 +54,15 @@ INSERT_SETTINGS: Final[Mapping[str, str]] = {
 _NEWER_INSERT_SETTINGS: Final[Mapping[str, str]] = {"deduplicate_insert": "enable"}
 
 
+_TLS_TROUBLE: Final[Mapping[str, str]] = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is refused ({why}): set TOKENMILL_CLICKHOUSE_CA_FILE to its CA, and name "
+    "its host as the certificate does",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS there: begin the address with http://, or name the port of https",
+    "RemoteDisconnected": "it closed the connection without an answer: if it wants TLS, begin the address with https://",
+}
+"""What to say of a connection that fails between TLS and none, by what Python says of it."""
+
+
 def connect(settings: ClickHouseSettings, *, database: str | None = None) -> Client:
     """A client for the store of these settings, safe to use from several threads.
 
@@ -92,7 +101,8 @@ def _connect_error(error: ClickHouseError, where: str, user: str, database: str)
     code = getattr(error, "code", None)
     if code == 516:
         return StoreError(
-            f"ClickHouse at {where} refused user {user!r}: check user and password in TOKENMILL_CLICKHOUSE",
+            f"ClickHouse at {where} refused user {user!r}: check user and password, `tokenmill config` shows where they "
+            "come from",
             code="store_denied",
             where=where,
         )
@@ -103,6 +113,10 @@ def _connect_error(error: ClickHouseError, where: str, user: str, database: str)
             code="store_no_database",
             where=where,
         )
+    tls = next((said for sign, said in _TLS_TROUBLE.items() if sign in str(error)), None)
+    if code is None and tls is not None:
+        why = str(error).partition("certificate verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
+        return StoreError(f"ClickHouse at {where}: {tls.format(why=why)}", code="store_unreachable", where=where)
     if code is None:
         return StoreError(
             f"no ClickHouse answers at {where} ({_first_line(error)}): start it, or set TOKENMILL_CLICKHOUSE",

@@ -5,6 +5,7 @@ import time
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from infra.cli.options import place_of
 from infra.config import Settings
 from infra.errors import BrokerError, ConfigurationError
 from infra.kafka import client_config
@@ -47,7 +48,7 @@ def require_kafka(settings: Settings, timeout_s: float | None = None) -> dict[st
     """Wait until Kafka answers; its topics with their numbers of partitions.
 
     Raises BrokerError with the reason (refused, unknown host, wrong password or certificate) when it does not within
-    `timeout_s` (default: COMMAND_S), ConfigurationError when librdkafka does not know an option of TOKENMILL_KAFKA_OPTIONS.
+    `timeout_s` (default: COMMAND_S), ConfigurationError when librdkafka refuses one of the kafka options.
     """
     reasons: list[str] = []
 
@@ -58,7 +59,7 @@ def require_kafka(settings: Settings, timeout_s: float | None = None) -> dict[st
     try:
         client = AdminClient(client_config(settings, error_cb=note))
     except KafkaException as failure:
-        raise ConfigurationError(f"TOKENMILL_KAFKA_OPTIONS: {failure.args[0].str()}") from None
+        raise ConfigurationError(f"{place_of('kafka_options')}: {failure.args[0].str()}") from None
     deadline = time.monotonic() + (COMMAND_S if timeout_s is None else timeout_s)
     while True:
         try:
@@ -69,9 +70,18 @@ def require_kafka(settings: Settings, timeout_s: float | None = None) -> dict[st
             if time.monotonic() > deadline:
                 reason = reasons[-1] if reasons else _reason(failure.args[0].str())
                 raise BrokerError(
-                    f"no Kafka answers at {settings.kafka.bootstrap} ({reason}): start it, or set TOKENMILL_KAFKA",
+                    f"no Kafka answers at {settings.kafka.bootstrap} ({reason}): {_advice(reason)}",
                     code="broker_unreachable",
                 ) from None
+
+
+def _advice(reason: str) -> str:
+    """What to do about a broker that does not answer, by what librdkafka says of it."""
+    if "SASL" in reason or "uthentication" in reason:
+        return "check kafka_user, its password and kafka_sasl_mechanism; `tokenmill config` shows what holds"
+    if any(sign in reason for sign in ("certificate", "SSL", "ssl.", "security.protocol")):
+        return "check kafka_security_protocol and kafka_ca_file; `tokenmill config` shows what holds"
+    return "start it, or set TOKENMILL_KAFKA"
 
 
 def _reason(text: str) -> str:

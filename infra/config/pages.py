@@ -142,14 +142,14 @@ def _cells(setting: Setting) -> tuple[str, ...]:
 
 
 def rendered(value: object) -> str:
-    """A value for people: as it would be typed into a variable, tables as `name=value`."""
+    """A value for people: as it would be typed into a variable; of a table one `name=value` a line."""
     found = plain(value)
     if isinstance(found, bool):
         return str(found).lower()
     if isinstance(found, list):
         return ", ".join(str(item) for item in found)
     if isinstance(found, Mapping):
-        return ", ".join(f"{name}={inner}" for name, inner in found.items())
+        return "\n".join(f"{name}={inner}" for name, inner in found.items())
     return str(found)
 
 

@@ -23,6 +23,8 @@ _OWNERS: Mapping[str, type[BaseModel]] = {
 """Which type the mapping under a field name has."""
 _EXAMPLES: Mapping[str, str] = {
     "id": "id: standard",
+    "plan": "plan: committed",
+    "card": "card: standard",
     "version": "version: 1",
     "currency": "currency: USD",
     "effective_from": 'effective_from: "2026-01-01T00:00:00Z"',
@@ -37,6 +39,7 @@ _EXAMPLES: Mapping[str, str] = {
 _KINDS: Mapping[str, str] = {
     "string_type": "text: put it in quotes",
     "tuple_type": "a list: begin each item with '- '",
+    "dict_type": "a mapping of field names to values",
     "model_type": "a mapping of field names to values",
     "model_attributes_type": "a mapping of field names to values",
     "bool_type": "true or false",
@@ -46,13 +49,16 @@ _KINDS: Mapping[str, str] = {
 _LONGEST_QUOTE = 60
 
 
-def explain(detail: ErrorDetails, data: object) -> CardProblem:
-    """One pydantic error as a problem: its path in the document, what is wrong and what to do, in plain words."""
+def explain(detail: ErrorDetails, data: object, root: type[BaseModel] = RateCard) -> CardProblem:
+    """One pydantic error as a problem: its path in the document, what is wrong and what to do, in plain words.
+
+    `root` is the type of the whole document.
+    """
     path = _document_path(detail["loc"], data)
     kind = detail["type"]
     message = detail["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        known = _known_fields(path, data)
+        known = _known_fields(path, data, root)
         message = "unknown field" + (did_you_mean(str(path[-1]), known) or f": use {', '.join(known)}")
     elif kind == "missing":
         example = _EXAMPLES.get(str(path[-1]))
@@ -93,9 +99,8 @@ def _document_path(location: tuple[str | int, ...], data: object) -> Path:
     return tuple(path)
 
 
-def _known_fields(path: Path, data: object) -> list[str]:
+def _known_fields(path: Path, data: object, owner: type[BaseModel]) -> list[str]:
     """The fields that may stand where the path ends."""
-    owner: type[BaseModel] = RateCard
     here = data
     for step in path[:-1]:
         here = here[step] if isinstance(here, Mapping | list | tuple) else None  # type: ignore[index]

@@ -48,7 +48,8 @@ def exact_decimal(value: object) -> Decimal:
     """The exact decimal that `value` (str in plain notation, int or Decimal) says; anything else raises MoneyError."""
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         kind = type(value).__name__
-        raise MoneyError(f"a {kind} is not an exact number: write it as a string such as '0.15'", value=repr(value))
+        text = repr(value) if isinstance(value, float) and _PLAIN_NUMBER.fullmatch(repr(value)) else "0.15"
+        raise MoneyError(f"a {kind} is not an exact number: write it as a string such as '{text}'", value=repr(value))
     if isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value):
         raise MoneyError(f"{value!r} is not a number in plain decimal notation such as '0.15'", value=value)
     number = Decimal(value)

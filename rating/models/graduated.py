@@ -41,7 +41,7 @@ class Graduated(PriceModel):
     model: Literal["graduated"]
     """Each unit costs the price of the tier that it falls into."""
     tiers: Annotated[tuple[GraduatedTier, ...], Field(json_schema_extra={"minItems": 1})]
-    """The tiers, cheapest quantity first, the last one open."""
+    """The tiers from the smallest quantities up, the last one open."""
     per: Quantity = Decimal(1)
     """Units that the prices are for: 1000000 tokens, 3600 seconds."""
     flat_on_zero: bool = True

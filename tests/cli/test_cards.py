@@ -56,26 +56,24 @@ def test_the_problems_of_all_files_are_shown_together(tokenmill: Run) -> None:
     ended = tokenmill("ratecard", "publish", "text.yaml", str(EXAMPLES / "standard.yaml"), "bad.yaml")
     assert ended.code == 2
     assert ended.err.startswith(
-        f"Error: {len(PLACES) + 1} problems\n  - cannot read the rate card text.yaml: it is not"
+        f"Error: {len(PLACES) + 1} problems\n  - text.yaml:1:1: not UTF-8 text (byte 0xff): save the file as UTF-8"
     )
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "card.yaml: a rate card is a mapping with id, version, currency, ..."),
-        ("- 1\n", "card.yaml: a rate card is a mapping"),
+        ("", "card.yaml:1:1: a rate card is a mapping with id, version, currency, ..."),
+        ("- 1\n", "card.yaml:1:1: a rate card is a mapping"),
         ("id: a\nskus: [\n", "card.yaml:3:1: not YAML: while parsing a flow node, expected the node content"),
         ("id: a\n---\nid: b\n", "card.yaml:2:1: not YAML: expected a single document in the stream"),
-        ("id: a\nprice: 1\nid: b\n", "card.yaml:3:1: id stands here a second time"),
-        ("skus:\n  - {sku: a, sku: b}\n", "card.yaml:2:14: sku stands here a second time"),
         ("id: !!python/object:os.system x\n", "card.yaml:1:5: not YAML: could not determine a constructor"),
-        ("id: x\0y\n", "card.yaml: not YAML: unacceptable character"),
-        ("a: &x [*x]\n", "card.yaml: not YAML: "),
+        ("id: x\0y\n", "card.yaml:1:6: not YAML: unacceptable character #x0000: remove it"),
+        ("a: &x [*x]\n", "card.yaml:1:1: not YAML: nested without end"),
         ("? [a, b]\n: 1\n", "card.yaml:1:3: not YAML: "),
-        ("a: " + "[" * 5000, "card.yaml: not YAML: "),
+        ("a: " + "[" * 5000, "card.yaml:1:1: not YAML: "),
     ],
-    ids=["empty", "list", "broken", "two", "key twice", "key twice below", "tag", "nul", "itself", "key", "deep"],
+    ids=["empty", "list", "broken", "two", "tag", "nul", "itself", "key", "deep"],
 )
 def test_a_file_that_holds_no_card_says_why(content: str, said: str, tokenmill: Run) -> None:
     Path("card.yaml").write_text(content)

@@ -1,0 +1,23 @@
+"""`tokenmill ratecard`: check, publish and look at rate cards."""
+
+import click
+
+from infra.cli.ratecard.publish import publish
+from infra.cli.ratecard.schema import schema
+from infra.cli.ratecard.show import list_cards, show
+from infra.cli.ratecard.validate import validate
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  tokenmill ratecard validate standard.yaml
+  tokenmill ratecard publish standard.yaml
+  tokenmill ratecard list"""
+)
+def ratecard() -> None:
+    """Rate cards: what a unit of usage costs."""
+
+
+for _command in (validate, publish, list_cards, show, schema):
+    ratecard.add_command(_command)

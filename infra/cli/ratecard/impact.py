@@ -1,0 +1,128 @@
+"""Whom a card version prices, from when, and which prices change: what a pricing manager sees before publishing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rating.card_fields import instant_text
+from rating.cards import RateCard
+from rating.catalog import EVERYONE, Catalog
+from rating.models import PriceModel
+from rating.windows import WindowSize
+
+_END = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """A tenant ("*": every one without an assignment of its own) and the time that the version prices its usage."""
+
+    tenant_id: str
+    start: datetime
+    end: datetime | None
+    has_overrides: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A SKU whose price differs from the version that holds just before: `before` or `after` None is "not in the card"."""
+
+    sku: str
+    before: str | None
+    after: str | None
+
+
+def affected_by(catalog: Catalog, card: RateCard) -> list[Affected]:
+    """Whom a version of the catalogue prices and when, tenants in the order of their ids, the default card first."""
+    tenants = {EVERYONE} | {assignment.tenant_id for assignment in catalog.assignments()}
+    found: list[Affected] = []
+    window = catalog.window
+    first, last = window.index_of(card.effective_from), _last(window)
+    for tenant in sorted(tenants):
+        for span in catalog.spans(tenant, first, last):
+            # A tenant between two assignments of its own has the default card: that line says so already.
+            assignment = catalog.assignment_at(tenant, span.first)
+            if span.card is None or assignment is None or assignment.tenant_id != tenant:
+                continue
+            if (span.card.id, span.card.version) == (card.id, card.version):
+                end = None if span.last == last else window.end(span.last)
+                found.append(Affected(tenant, window.start(span.first), end, span.card.overrides is not None))
+    return found
+
+
+def changes(old: RateCard | None, new: RateCard) -> list[Change]:
+    """The prices that differ between two cards, by what they are for, in the order of the new card."""
+    before = _prices(old) if old else {}
+    after = _prices(new)
+    names = [*after, *(name for name in before if name not in after)]
+    return [Change(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
+
+
+def version_before(catalog: Catalog, card: RateCard) -> RateCard | None:
+    """The version of the same card that holds at this one's beginning, were this one not there; None is "the first"."""
+    others = [
+        version.card
+        for version in catalog.versions()
+        if version.card.id == card.id
+        and version.card.version != card.version
+        and version.card.effective_from <= card.effective_from
+        and (version.card.effective_to is None or version.card.effective_to > card.effective_from)
+    ]
+    return max(others, key=lambda each: (each.effective_from, each.version), default=None)
+
+
+def price_text(charge: PriceModel, unit: str) -> str:
+    """A charge in one line: `0.15 per 1,000,000 tokens`, tiers one after another."""
+    parts = []
+    for segment in charge.segments():
+        price = (
+            f"{segment.unit_price:f} per {grouped(segment.per)} {unit}" if segment.unit_price or not segment.fee else ""
+        )
+        fee = f"{segment.fee:f} flat" if segment.fee else ""
+        text = " + ".join(part for part in (fee, price) if part)
+        if segment.upper is not None:
+            text += f" up to {grouped(segment.upper)}"
+        elif segment.lower:
+            text += f" above {grouped(segment.lower)}"
+        parts.append(text)
+    return ", ".join(parts)
+
+
+def grouped(number: object) -> str:
+    """Digits in groups."""
+    return f"{number:,f}".rstrip("0").rstrip(".") if "." in f"{number:f}" else f"{number:,f}"
+
+
+def match_text(constraints: Iterable[tuple[str, str]], above: int | None = None, up_to: int | None = None) -> str:
+    """What usage a SKU is for, in one line; empty for all."""
+    words = [f"{name} {value}" for name, value in constraints]
+    words += [f"input above {above:,}"] if above is not None else []
+    words += [f"input up to {up_to:,}"] if up_to is not None else []
+    return ", ".join(words)
+
+
+def period_text(start: datetime, end: datetime | None) -> str:
+    """A time in words: from an instant on, or from one to another."""
+    return f"from {instant_text(start)}" + (f" to {instant_text(end)}" if end else "")
+
+
+def _prices(card: RateCard) -> dict[str, str]:
+    """Price by what it is for."""
+    found: dict[str, str] = {}
+    for sku in card.skus:
+        context = sku.match.context_bracket
+        what = match_text(
+            sku.match.constraints().items(), context.above if context else None, context.up_to if context else None
+        )
+        name = f"{sku.sku} ({what})" if what else sku.sku
+        found[name] = f"{price_text(sku.charge, sku.measure.unit)}"
+    found |= {fee.sku: f"{fee.amount:f} a month" for fee in card.flat_fees}
+    if card.minimum is not None:
+        found[card.minimum.sku] = f"{card.minimum.amount:f} a month at least"
+    return found
+
+
+def _last(window: WindowSize) -> int:
+    return window.index_of(_END) - 1

@@ -1,0 +1,159 @@
+"""`tokenmill ratecard list` and `show`: what is published."""
+
+from __future__ import annotations
+
+import click
+from rich.markup import escape
+
+from infra.cli.cards import published_catalog
+from infra.cli.options import KAFKA, with_settings
+from infra.cli.output import console, print_json, remark, table, working
+from infra.cli.ratecard.impact import affected_by, grouped, match_text
+from infra.cli.reach import require_topics
+from infra.config import Settings
+from infra.errors import ConfigurationError
+from rating.card_fields import instant_text
+from rating.cards import RateCard, Sku
+from rating.catalog import EVERYONE
+from schemas.instants import format_instant
+
+
+@click.command(
+    "list",
+    epilog="""\b
+Examples:
+  tokenmill ratecard list
+  tokenmill ratecard list --json""",
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@with_settings(*KAFKA)
+def list_cards(settings: Settings, as_json: bool) -> None:
+    """List the published cards, with whom each version prices."""
+    from producers.control import read_catalog
+
+    require_topics(settings, settings.topics.rating_catalog)
+    with working("reading the catalogue"):
+        published = read_catalog(settings)
+    catalog, unusable = published_catalog(published, settings)
+    rows: list[dict[str, object]] = []
+    for card in sorted((version.card for version in catalog.versions()), key=lambda card: (card.id, card.version)):
+        record = published.cards[card.id, str(card.version)]
+        priced = affected_by(catalog, card)
+        rows.append(
+            {
+                "id": card.id,
+                "version": card.version,
+                "currency": card.currency,
+                "effective_from": instant_text(card.effective_from),
+                "effective_to": instant_text(card.effective_to) if card.effective_to else None,
+                "skus": len(card.skus),
+                "description": card.description,
+                "default": any(each.tenant_id == EVERYONE for each in priced),
+                "tenants": len({each.tenant_id for each in priced if each.tenant_id != EVERYONE}),
+                "published_at": format_instant(record.published_at),
+                "published_by": record.published_by,
+            }
+        )
+    for line in unusable:
+        remark(f"Warning: {line}")
+    if as_json:
+        print_json({"cards": rows, "unusable": unusable})
+        return
+    if not rows:
+        click.echo("no card is published: tokenmill ratecard publish FILE")
+        return
+    made = table("Rate cards", "card", "version", "currency", "from", "to", "SKUs", "tenants", text=["from", "to"])
+    for row in rows:
+        tenants = (
+            "default" + (f" + {row['tenants']}" if row["tenants"] else "") if row["default"] else str(row["tenants"])
+        )
+        cells = (
+            row["id"],
+            row["version"],
+            row["currency"],
+            row["effective_from"],
+            row["effective_to"] or "",
+            row["skus"],
+        )
+        made.add_row(*(escape(str(cell)) for cell in cells), tenants)
+    console.print(made)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tokenmill ratecard show standard
+  tokenmill ratecard show standard --version 1 --json > standard.json"""
+)
+@click.argument("card_id", metavar="CARD")
+@click.option("--version", type=click.IntRange(min=1), default=None, help="default: the highest")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@with_settings(*KAFKA)
+def show(settings: Settings, card_id: str, version: int | None, as_json: bool) -> None:
+    """Show a published card with its prices. --json prints the card as it was published, in the form of a card file."""
+    from producers.control import read_catalog
+
+    require_topics(settings, settings.topics.rating_catalog)
+    with working("reading the catalogue"):
+        published = read_catalog(settings)
+    catalog, _ = published_catalog(published, settings)
+    versions = {each.card.version: each.card for each in catalog.versions() if each.card.id == card_id}
+    if not versions:
+        known = ", ".join(sorted(published.card_ids)) or "none"
+        raise ConfigurationError(
+            f"no card {card_id!r} is published (there are: {known})", code="unknown_card", exit_code=1
+        )
+    if version is not None and version not in versions:
+        known = ", ".join(map(str, sorted(versions)))
+        raise ConfigurationError(
+            f"card {card_id} has no version {version} (there are: {known})", code="unknown_card", exit_code=1
+        )
+    card = versions[version or max(versions)]
+    if as_json:
+        print_json(published.cards[card.id, str(card.version)].card)
+        return
+    show_card(card)
+
+
+def show_card(card: RateCard) -> None:
+    """Print a card as a table of its SKUs, tier by tier, and what else it says."""
+    end = f" to {instant_text(card.effective_to)}" if card.effective_to else ""
+    title = f"{card.id} version {card.version}: {card.currency}, from {instant_text(card.effective_from)}{end}"
+    made = table(escape(title), "SKU", "for", f"{card.currency}", "per", text=["for", "per"])
+    for sku in card.skus:
+        for number, (price, per) in enumerate(_prices(sku)):
+            first = number == 0
+            made.add_row(escape(sku.sku) if first else "", escape(_for(sku)) if first else "", price, per)
+    for fee in card.flat_fees:
+        made.add_row(escape(fee.sku), "", f"{fee.amount:f}", "month")
+    if card.minimum is not None:
+        made.add_row(escape(card.minimum.sku), "", f"{card.minimum.amount:f}", "month, at least")
+    if card.description:
+        console.print(escape(card.description))
+    console.print(made)
+    console.print(f"Charged requests: {', '.join(card.charge_status) or 'none'}")
+    if card.not_charged:
+        console.print(f"Not charged: {', '.join(card.not_charged)}")
+
+
+def _for(sku: Sku) -> str:
+    context = sku.match.context_bracket
+    above, up_to = (context.above, context.up_to) if context else (None, None)
+    return match_text(sku.match.constraints().items(), above, up_to)
+
+
+def _prices(sku: Sku) -> list[tuple[str, str]]:
+    """Price and what it is for, a row per tier."""
+    unit = sku.measure.unit
+    rows: list[tuple[str, str]] = []
+    for segment in sku.charge.segments():
+        reach = ""
+        if segment.upper is not None:
+            reach = f", up to {grouped(segment.upper)}"
+        elif segment.lower:
+            reach = f", above {grouped(segment.lower)}"
+        if segment.fee:
+            rows.append((f"{segment.fee:f}", f"month{reach}"))
+        if segment.unit_price or not segment.fee:
+            rows.append((f"{segment.unit_price:f}", f"{grouped(segment.per)} {unit}{reach}"))
+    return rows

@@ -55,6 +55,7 @@ __all__ = [
     "log_client_error",
     "log_identity",
     "read_all",
+    "read_from",
     "read_to_end",
     "topic_partitions",
     "watermarks",
@@ -221,6 +222,23 @@ def read_all(
     client = admin(settings)
     partitions = range(topic_partitions(settings, topic, client))
     starts = _offsets(client, topic, partitions, OffsetSpec.earliest(), isolation)
+    for item in _read(settings, topic, starts, isolation, timeout_s):
+        if not isinstance(item, _End):
+            yield item
+
+
+def read_from(
+    settings: Settings,
+    topic: str,
+    starts: Mapping[int, int],
+    *,
+    isolation: Isolation = "read_committed",
+    timeout_s: float = 30.0,
+) -> Iterator[Message]:
+    """The records of several partitions side by side, each from its start to its end; ordered within a partition only.
+
+    Raises BrokerError `offset_gone` when a start is not kept any more, `broker_unreachable` after `timeout_s` of silence.
+    """
     for item in _read(settings, topic, starts, isolation, timeout_s):
         if not isinstance(item, _End):
             yield item

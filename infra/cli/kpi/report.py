@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import datetime
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from infra.cli.plain import plain
 from schemas.decimals import format_decimal
-from schemas.instants import format_instant
 from sinks.kpi_economics import Case, GpuEconomics, Revenue, comparison, gpu_economics, revenue
 from sinks.kpi_governance import (
     PriceChange,
@@ -90,7 +89,7 @@ class KpiReport:
     def as_json(self) -> dict[str, object]:
         """Plain data: decimals as texts, instants in RFC 3339, derived figures beside what they are made of."""
         found: dict[str, object] = {
-            "scope": plain(self.scope),
+            "scope": plain(self.scope, ("whole", "keys", "bucket", "parameters")),
             "objective": plain(self.objective),
             "gpu_hour_cost": format_decimal(self.gpu_hour_cost),
             "currency": self.currency,
@@ -98,7 +97,7 @@ class KpiReport:
         for name in ("tokens", "performance", "reliability", "governance", "economics"):
             part = getattr(self, name)
             if part is not None:
-                found[name] = plain(part)
+                found[name] = plain(part, ("hours",))
         if self.reliability is not None:
             found["error_types"] = plain(self.error_types)
         if self.economics is not None:
@@ -156,21 +155,3 @@ def _economics(client: Client, scope: Scope, objective: Objective, gpu_hour_cost
     price = next((each.price_per_million for each in money_totals if each.currency == currency), None)
     cases = comparison(totals, price, gpu_hour_price=gpu_hour_cost, rented_share=RENTED_SHARE)
     return Economics(gpus, totals, money, money_totals, cases)
-
-
-def plain(value: object) -> object:
-    """Data classes as objects with their properties, decimals as texts, instants in RFC 3339."""
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value)]
-        names += [name for name, part in vars(type(value)).items() if isinstance(part, property)]
-        hidden = ("whole", "keys", "bucket", "parameters") if isinstance(value, Scope) else ("hours",)
-        return {name: plain(getattr(value, name)) for name in names if name not in hidden}
-    if isinstance(value, Decimal):
-        return format_decimal(value)
-    if isinstance(value, datetime):
-        return format_instant(value)
-    if isinstance(value, dict):
-        return {str(name): plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return value

@@ -1,0 +1,197 @@
+"""A look for people: the verdicts first, then the figures behind them. Fits 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from infra.cli.output import console, table
+from infra.cli.status.look import KafkaLook, Look, NotCounted, PartitionBalance, StoreLook, events_per_second, rates
+from infra.cli.status.verdicts import Verdict, span
+from infra.config import Settings
+from rating.windows import period_end
+
+_WORST = 5
+
+
+def screen(now: Look, before: Look | None, found: tuple[Verdict, ...], settings: Settings) -> RenderableType:
+    """Everything, to be printed."""
+    return Group(*_parts(now, before, found, settings))
+
+
+def _parts(now: Look, before: Look | None, found: tuple[Verdict, ...], settings: Settings) -> Iterator[RenderableType]:
+    yield Text(f"{settings.deployment} at {now.at:%Y-%m-%d %H:%M:%S} UTC", style="dim")
+    yield from _verdicts(found)
+    if now.kafka is not None:
+        yield _lag(now, before, now.kafka)
+        yield Text()
+        yield _times(now, now.kafka)
+    if now.signals is not None and now.signals.balance is not None:
+        yield from _balance(now)
+    if now.store is not None:
+        yield from _not_counted("Dead letters", "code", now.store.dead_letters, now)
+        yield from _not_counted("Excluded rows", "outcome", now.store.exclusions, now)
+        yield from _periods(now, now.store, settings)
+        yield from _size(now, before, now.store)
+
+
+def _verdicts(found: tuple[Verdict, ...]) -> Iterator[RenderableType]:
+    persons = [verdict for verdict in found if verdict.level == "person"]
+    if not persons:
+        yield Text("nothing needs a person", style="bold green")
+    for verdict in persons:
+        yield Text.assemble(("needs a person: ", "bold red"), verdict.what)
+        yield Padding(Text(verdict.do, style="dim"), (0, 0, 0, 2))
+    for verdict in found:
+        if verdict.level == "note":
+            yield Text.assemble(("note: ", "bold yellow"), verdict.what)
+            yield Padding(Text(verdict.do, style="dim"), (0, 0, 0, 2))
+    yield Text()
+
+
+def _lag(now: Look, before: Look | None, kafka: KafkaLook) -> Table:
+    speeds = {(rate.group, rate.topic): rate.per_second for rate in rates(before, now)}
+    shown = table(
+        "Lag: records not read yet",
+        "group, topic",
+        "lag",
+        "worst\npartition",
+        "its\nlag",
+        "oldest\nunread",
+        "records\nper s",
+    )
+    for group in kafka.groups:
+        members = "running" if group.members is None else f"{group.members} process{'' if group.members == 1 else 'es'}"
+        state = members if group.alive else "[red]nobody[/]"
+        shown.add_row(f"[bold]{group.name}[/]: {state}", f"{kafka.lag_of(group.name):,}")
+        topics = dict.fromkeys(lag.topic for lag in kafka.lags if lag.group == group.name)
+        for topic in topics:
+            lags = [lag for lag in kafka.lags if (lag.group, lag.topic) == (group.name, topic)]
+            worst = max(lags, key=lambda lag: lag.lag)
+            oldest = min((lag.oldest for lag in lags if lag.oldest is not None), default=None)
+            speed = speeds.get((group.name, topic))
+            shown.add_row(
+                f"  {topic}",
+                f"{sum(lag.lag for lag in lags):,}",
+                str(worst.partition) if worst.lag else "",
+                f"{worst.lag:,}" if worst.lag else "",
+                "" if oldest is None else span(now.at - oldest),
+                "" if speed is None else f"{speed:,.0f}",
+            )
+    return shown
+
+
+def _times(now: Look, kafka: KafkaLook) -> Table:
+    shown = table("Event time", "partition", "watermark", "age", "last record", "position", text=["watermark"])
+    times = sorted(kafka.times, key=lambda each: each.watermark or datetime.max.replace(tzinfo=UTC))
+    for each in times[:_WORST]:
+        shown.add_row(
+            str(each.partition),
+            "no event yet" if each.watermark is None else f"{each.watermark:%Y-%m-%d %H:%M:%S}",
+            "" if each.watermark is None else span(now.at - each.watermark),
+            "" if each.last_record is None else f"{span(now.at - each.last_record)} ago",
+            "" if each.position is None else f"{each.position:,}",
+        )
+    if len(times) > _WORST:
+        shown.add_row(f"[dim]and {len(times) - _WORST} with later watermarks[/]")
+    return shown
+
+
+def _balance(now: Look) -> Iterator[RenderableType]:
+    balance = None if now.signals is None else now.signals.balance
+    if balance is None:
+        return
+    words = {
+        True: ("adds up", "green"),
+        False: ("does NOT add up", "red"),
+        None: ("adds up as far as it could be compared" if now.store else "not compared: no ClickHouse", "yellow"),
+    }
+    word, colour = words[balance.adds_up]
+    shown = table("Balance", "", "rows")
+    shown.add_row("read", f"{balance.read:,}")
+    for name, number in balance.outcomes.items():
+        if number or name == "rated":
+            shown.add_row(f"  {name.replace('_', ' ')}", f"{number:,}")
+    for code, number in balance.codes.items():
+        shown.add_row(f"    {code}", f"{number:,}")
+    yield Text()
+    yield shown
+    yield Text.assemble("  the balance ", (word, f"bold {colour}"), f"; {_compared(balance.partitions)}")
+
+
+def _compared(partitions: tuple[PartitionBalance, ...]) -> str:
+    done = sum(1 for each in partitions if each.adds_up is not None)
+    return f"{done} of {len(partitions)} partitions compared with ClickHouse"
+
+
+def _not_counted(title: str, name: str, found: tuple[NotCounted, ...], now: Look) -> Iterator[RenderableType]:
+    if not found:
+        return
+    shown = table(title, name, "rows", "new", "last")
+    for each in found:
+        last = "" if each.last is None else f"{span(now.at - each.last)} ago"
+        shown.add_row(each.name, f"{each.rows:,}", f"{each.recent:,}", last)
+    yield Text()
+    yield shown
+
+
+def _periods(now: Look, store: StoreLook, settings: Settings) -> Iterator[RenderableType]:
+    watermark = None if now.kafka is None else now.kafka.slowest
+    grace = timedelta(hours=settings.grace_hours)
+    shown = table("Billing periods", "period", "is", "tenants", "last rated", text=["is"])
+    for each in store.periods:
+        shown.add_row(
+            each.period,
+            period_state(each.period, watermark, grace),
+            f"{each.tenants:,}",
+            "" if each.last_rated is None else f"{span(now.at - each.last_rated)} ago",
+        )
+    if store.periods:
+        yield Text()
+        yield shown
+
+
+def period_state(period: str, watermark: datetime | None, grace: timedelta) -> str:
+    """`open`, `in grace` or `closed`, by the slowest partition's event time; "" where that is not known."""
+    if watermark is None:
+        return ""
+    end = period_end(period)
+    if watermark < end:
+        return "open"
+    return "in grace" if watermark < end + grace else "closed"
+
+
+def _size(now: Look, before: Look | None, store: StoreLook) -> Iterator[RenderableType]:
+    rows, size = sum(each.rows for each in store.tables), sum(each.bytes for each in store.tables)
+    largest = max(store.tables, key=lambda each: each.bytes, default=None)
+    yield Text()
+    line = f"ClickHouse holds {rows:,} rows in {_bytes(size)}"
+    if largest is not None and largest.bytes:
+        line += f", most of it in {largest.name} ({largest.rows:,} rows)"
+    yield Text(line)
+    speed = events_per_second(before, now)
+    if speed is not None:
+        yield Text(f"{speed:,.0f} usage events per second were stored during this look")
+    if store.inserts is not None:
+        each = store.inserts
+        yield Text(
+            f"{each.inserts:,} inserts of {each.rows:,} rows in the last 10 min, half within {each.p50_s:.2f} s, "
+            f"99 % within {each.p99_s:.2f} s"
+        )
+
+
+def _bytes(size: int) -> str:
+    for unit, each in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= each:
+            return f"{size / each:,.1f} {unit}"
+    return f"{size} B"
+
+
+def show(part: RenderableType) -> None:
+    """Print it."""
+    console.print(part)

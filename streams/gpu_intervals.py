@@ -18,6 +18,8 @@ from streams.kernels import I64
 MAX_GAP_INTERVALS = 3
 LONGEST_GAP_US = 7 * 86_400_000_000
 """Of a longer silence only this much is reported: a clock that once was decades off must not make years of hours."""
+_MOST_WATTS = 1_000_000
+"""No board takes this much (a rack takes some 130 kW): a counter that says so has jumped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +99,22 @@ def _pieces(last: LastSample | None, samples: Samples, window_us: int) -> Iterat
         zip(*(column.tolist() for column in columns), strict=True), samples.owners, strict=True
     ):
         if previous is not None:
-            energy_uj = _energy(previous, energy_mj) * 1000 * slices // board_slices
             start = max(previous.time_us, time_us - LONGEST_GAP_US)
+            energy_uj = _energy(previous, energy_mj, time_us - start) * slices // board_slices
             observed = min(time_us - start, MAX_GAP_INTERVALS * interval_us)
             interval = OwnedTime(previous.owner, about, start, time_us, observed, 0, energy_uj, 0)
             yield from _split(interval, busy_ppm, window_us)
         previous = LastSample(time_us, owner, energy_mj)
 
 
-def _energy(previous: LastSample, counter: int) -> int:
+def _energy(previous: LastSample, counter: int, elapsed_us: int) -> int:
+    """What a board used since the previous sample, in microjoules; 0 where a counter is missing or jumped."""
     if previous.energy_mj < 0 or counter < 0:
         return 0
     gained = counter - previous.energy_mj
     # A counter that fell was reset (driver reload): what it shows now was used since.
-    return gained if gained >= 0 else counter
+    energy_uj = 1000 * (gained if gained >= 0 else counter)
+    return energy_uj if energy_uj <= elapsed_us * _MOST_WATTS else 0
 
 
 def _split(interval: OwnedTime, busy_ppm: int, window_us: int) -> Iterator[OwnedTime]:

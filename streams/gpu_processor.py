@@ -40,8 +40,6 @@ _PROFILE = "mig_profile"
 _FUTURE = "future_event"
 _MIG_PROFILE = re.compile(r"([1-7])g\.", re.ASCII)
 _LONGEST_NAME, _LONGEST_ID = 256, 512
-_MOST_ENERGY_UJ = 10**18
-"""The most that an event may carry; a counter that jumps about must not cost the GPU's time."""
 
 GpuKey = tuple[str, str]
 """GPU uuid and MIG instance id ("" for a whole GPU)."""
@@ -172,7 +170,20 @@ class GpuProcessor:
             reasons[row] = (_FUTURE, "the sample's time is ahead of the log")
         if reasons:
             self._rejects.add_rows(rows, reasons)
-        return np.flatnonzero((verdict.codes == 0) & ~future)
+        usable = (verdict.codes == 0) & ~future
+        return np.flatnonzero(usable & ~self._misrouted(rows, usable))
+
+    def _misrouted(self, rows: Rows, usable: np.ndarray) -> np.ndarray:
+        """Send samples of GPUs of other partitions there: time that two partitions integrate would be charged twice."""
+        gpus, here = rows.batch.column("gpu_uuid"), self._partition
+        owners = [partition_for(gpu, self._settings.partitions) if gpu else here for gpu in values_of(gpus)]
+        targets = np.array([*owners, here], dtype=np.int32)[codes(gpus)]
+        misrouted: np.ndarray = usable & (targets != here)
+        if misrouted.any():
+            chosen = np.flatnonzero(misrouted)
+            self._rejects.add_excluded(rows, chosen, Outcome.REROUTED)
+            self._rejects.add_rerouted(rows, chosen, targets)
+        return misrouted
 
     def _usage(self, about: dict[str, object], piece: OwnedTime) -> dict[str, object]:
         return about | {
@@ -183,7 +194,7 @@ class GpuProcessor:
             "end": piece.end_us,
             "allocated_gpu_seconds": piece.allocated_us,
             "busy_gpu_seconds": piece.busy_us,
-            "energy_joules": min(piece.energy_uj, _MOST_ENERGY_UJ),
+            "energy_joules": piece.energy_uj,
             "unobserved_seconds": piece.unobserved_us,
         }
 

@@ -237,9 +237,10 @@ def test_observed_and_unobserved_time_is_the_time_that_passed(rows: list[Any]) -
 
 
 def test_owners_pools_and_idle_time_go_to_their_partitions_numbered_by_the_record() -> None:
+    gpu = next(f"GPU-{number}" for number in range(99) if partition_for(f"GPU-{number}", 5) == 0)
     log = Log()
     for at, owner in enumerate(["acme", "globex", None, "_pool", "acme", "acme"]):
-        log.batch([sample(30.0 * at, tenant_id=owner)], source="agent")
+        log.batch([sample(30.0 * at, tenant_id=owner, gpu_uuid=gpu)], source="agent")
     run = meter(log.records, partitions=5).all()
     found = []
     for record in run.to(run.made.topics.usage_events):
@@ -380,7 +381,7 @@ def test_counters_that_jump_about_cost_energy_and_not_the_time() -> None:
     log.batch([sample(30.0 * at, energy_mj_counter=10**15 if at % 2 else 0) for at in range(10)], source="agent")
     usage: list[GpuUsage] = derived(meter(log.records).all())
     assert sum(each.allocated_gpu_seconds for each in usage) == 270
-    assert all(each.energy_joules <= 10**12 for each in usage)
+    assert sum(each.energy_joules for each in usage) == 0
 
 
 def test_the_window_size_of_the_deployment_cuts_the_usage() -> None:
@@ -391,3 +392,20 @@ def test_the_window_size_of_the_deployment_cuts_the_usage() -> None:
         datetime(2026, 1, 10, 0, minute, tzinfo=UTC) for minute in (0, 15, 30, 45)
     ]
     assert {each.allocated_gpu_seconds for each in usage} == {900}
+
+
+def test_samples_on_another_gpus_partition_are_sent_to_their_own_and_measured_there_once() -> None:
+    mine, far = (next(f"GPU-{n}" for n in range(99) if partition_for(f"GPU-{n}", 3) == wanted) for wanted in (0, 1))
+    log = Log()
+    for second in (0, 30, 60):
+        log.batch([sample(second, gpu_uuid=gpu) for gpu in (mine, far)], number=second + 1)
+        log.single(sample(second + 10, gpu_uuid=far))
+    here = meter(log.records, partitions=3).all()
+    assert {usage.gpu_uuid for usage in derived(here)} == {mine}
+    assert [row["outcome"] for row in here.excluded()] == ["rerouted"] * 6
+    moved = here.to(here.made.topics.gpu_samples)
+    assert {record.partition for record in moved} == {1}
+    there = Log()
+    for record in sorted([*moved, *moved], key=lambda record: len(record.headers)):
+        there.append(record.value or b"", record.headers)
+    assert {usage.gpu_uuid for usage in derived(meter(there.records, 1, partitions=3).all())} == {far}

@@ -124,6 +124,8 @@ def control_from_event(event: CloudEvent) -> ControlRecord:
         )
     try:
         return model.model_validate(event.data)
+    except RecursionError:
+        raise SchemaError("invalid_record", "the control record is nested too deeply") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"]) or "record"

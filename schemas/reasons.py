@@ -24,8 +24,15 @@ def show(value: object) -> str:
     elif isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) < _SHOWN:
         text = format_decimal(value)
     else:
-        text = repr(value)
+        text = _repr(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except RecursionError:
+        return "nested too deeply"
 
 
 def missing(name: str) -> SchemaError:

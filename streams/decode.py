@@ -107,9 +107,6 @@ def _decode(record: SourceRecord, kinds: frozenset[str], control: bool) -> Segme
         return cloudevents.to_event(event)
     except SchemaError as error:
         return Unusable(record, source, error.code, error.message, control and kind in CONTROL_TYPES)
-    except RecursionError:
-        reason = "the JSON is nested too deeply"
-        return Unusable(record, source, UNDECODABLE, reason, control and kind in CONTROL_TYPES)
 
 
 def _expect(kind: str, kinds: frozenset[str]) -> None:

@@ -17,7 +17,6 @@ from rating.rated import RatedLine
 from rating.usage import UsageKey
 from schemas.decimals import format_decimal
 from schemas.instants import format_instant
-from schemas.partitioning import partition_for
 from schemas.rated import encode_rated, rated_headers, record_key
 from streams.fold import Additions
 from streams.meters import METERS
@@ -176,12 +175,12 @@ class RatedState:
         return self._watermark_us < self._rules.period_closes_us(period) <= watermark_us
 
     def _owed(self, periods: Iterable[str], catalog: Catalog) -> Iterator[PeriodKey]:
-        """Of these periods, those of the tenants assigned in them: their fees are owed also without usage."""
+        """Of these periods, those of the tenants assigned in them: fees are owed also without usage."""
         window = self._rules.window
         spans = [(period, window.first(period), window.last(period)) for period in periods]
         for assignment in catalog.assignments():
             tenant, begins, ends = assignment.tenant_id, assignment.effective_from_hour, assignment.effective_to_hour
-            if tenant == EVERYONE or partition_for(tenant, self._settings.partitions) != self._partition:
+            if tenant == EVERYONE:
                 continue
             for period, first, last in spans:
                 if begins <= last and (ends is None or first < ends):

@@ -18,7 +18,7 @@ def _freeze_and_replace(deployment: Deployment, point: str, without: str = "") -
     """One worker freezes at a point of a flush; another reads everything and goes on alone."""
     rows = usage_rows(REQUESTS)
     half = rows.num_rows // 2
-    frozen = deployment.worker(f"{point}=6:stop", without=without)
+    frozen = deployment.worker(f"{point}={2 + deployment.settings.partitions}:stop", without=without)
     frozen.await_partitions(2 * deployment.settings.partitions)
     emit(deployment.settings, rows.slice(0, half), seconds=2)
     [fault] = eventually(deployment.faults, 30, what="the fault")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from infra.kafka import LogIdentity
+from infra.metrics_recording import Counted
 from infra.topics import RegisteredLog
 from streams import partition as module
 from streams.errors import DeliveryStalled, LogTruncated
@@ -56,6 +57,12 @@ class Reading:
 
     def outgoing(self, snapshot: int) -> list[OutgoingRecord]:
         return [OutgoingRecord("state", 0, b"position", b"%d" % snapshot)]
+
+    def counted(self, snapshot: int) -> Counted:
+        return Counted({}, {}, {}, {})
+
+    def holdings(self) -> None:
+        return None
 
 
 @dataclass

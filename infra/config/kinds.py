@@ -103,7 +103,8 @@ def one_of(*choices: str, empty_is_unset: bool = False) -> Kind[str]:
         return spelled[text.lower()]
 
     # Editors offer these; the program takes them in any case.
-    return Kind(parse, allowed, {"enum": list(choices)}, empty_is_unset=empty_is_unset)
+    schema = {"enum": [*choices, ""] if empty_is_unset else list(choices)}
+    return Kind(parse, allowed, schema, empty_is_unset=empty_is_unset)
 
 
 def minutes_of(*choices: int) -> Kind[int]:

@@ -88,7 +88,7 @@ def _user_problems(kafka: KafkaSettings, protocol: str, choices: Choices) -> Ite
     about = choices.begin(by) if by in choices.given else choices.begin("kafka_options")
     if "sasl.username" not in found:
         yield f"{about}: needs a user: set {choices.call('kafka_user', by)}"
-    if "sasl.password" not in found:
+    if "sasl.password" not in found and "kafka_password_file" not in choices.given:  # one that cannot be read was named
         yield f"{about}: needs a password: set {choices.call('kafka_password_file', by)}"
 
 

@@ -110,6 +110,8 @@ def _syntax_problem(path: Path, text: str, message: str) -> str:
         line, column = len(lines), len(lines[-1]) + 1
     said = message.partition(" (at ")[0]
     hint = next((f"; {hint}" for begin, hint in _SYNTAX_HINTS.items() if said.startswith(begin)), "")
+    if not found:
+        hint = "; the file ends before the value does"
     return f"{path}:{line}:{column}: not valid TOML: {said[:1].lower()}{said[1:]}{hint}"
 
 

@@ -179,8 +179,8 @@ WORKER_WINDOW_EVENTS: Final = _gauge(
 )
 WORKER_WINDOW_EVICTED: Final = _counter(
     "worker",
-    "tokenmill_worker_event_window_evicted_minutes_total",
-    "Minutes of event time that the duplicate window had to forget early, because its bound in bytes was reached.",
+    "tokenmill_worker_event_window_evicted_seconds_total",
+    "Seconds of event time that the duplicate window had to forget early, because its bound in bytes was reached.",
     "partition",
 )
 WORKER_MISSING: Final = _gauge(

@@ -99,7 +99,7 @@ class PartitionMetrics:
         metrics.WORKER_MISSING.labels(self._partition).set(holdings.missing_batches)
         # What was given up before this process had the partition is its last owner's to tell.
         before = holdings.evicted_minutes if self._evicted is None else self._evicted
-        metrics.WORKER_WINDOW_EVICTED.labels(self._partition).inc(holdings.evicted_minutes - before)
+        metrics.WORKER_WINDOW_EVICTED.labels(self._partition).inc((holdings.evicted_minutes - before) * 60)
         self._evicted = holdings.evicted_minutes
 
 

@@ -16,6 +16,7 @@ from infra.config import Settings
 from infra.errors import TokenmillError
 from infra.kafka import ask, broker_error, client_config, log_client_error
 from infra.logs import get_logger
+from infra.metrics import SINK_REBALANCES
 from sinks.delivery import Commit
 from sinks.errors import CommitUnknownError, DataLostError, OwnershipLostError
 from sinks.records import EndOfPartition, LogId, SourceRecord, TopicPartitionId
@@ -111,6 +112,7 @@ class KafkaLog:
     def _assigned(self, places: Sequence[TopicPartition]) -> None:
         if self._listener is None:
             raise AssertionError("not subscribed")
+        SINK_REBALANCES.inc()
         if not places:
             self._consumer.assign([])
             self.joined = True

@@ -10,7 +10,7 @@ from typing import Any
 
 from infra.clickhouse import connect
 from infra.config import Settings
-from infra.errors import ConfigurationError
+from infra.errors import ConfigurationError, TokenmillError
 from infra.logs import get_logger
 from infra.metrics_server import Health
 from sinks.buffer import Limits
@@ -83,6 +83,9 @@ def run_sink(
             kafka.close()
         log.info("sink.stopped", rows=delivery.totals.rows, inserts=delivery.totals.inserts)
         return delivery.totals
+    except TokenmillError as error:
+        log.error("sink.failed", code=error.code, reason=error.message, **error.data)
+        raise
     finally:
         client.close()
 

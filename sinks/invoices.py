@@ -119,7 +119,7 @@ def load_cards(client: Client, settings: Settings) -> Sequence[RateCard]:
         try:
             overrides = parse_overrides(data["overrides"]) if data.get("overrides") else None
         except RatingError as error:
-            log.warning("overrides_left_out", reason=str(error))
+            log.warning("invoice.overrides_left_out", reason=str(error))
             continue
         special += [
             card.with_overrides(overrides) for card in found.values() if overrides and card.id == data["card_id"]

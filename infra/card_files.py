@@ -90,7 +90,7 @@ def read_card_file(path: Path, what: str = "rate card", holds: str = "id, versio
         raise ConfigurationError(f"{place}: not YAML: {reason}{_advice(reason)}", code="card_file") from None
     except yaml.reader.ReaderError as error:
         place = _place_of(path, text[: error.position])
-        reason = f"unacceptable character #x{ord(error.character):04x}: remove it"
+        reason = f"unacceptable character #x{int(error.character):04x}: remove it"
         raise ConfigurationError(f"{place}: not YAML: {reason}", code="card_file") from None
     except RecursionError:
         raise ConfigurationError(f"{path}:1:1: not YAML: nested without end: write it flat", code="card_file") from None

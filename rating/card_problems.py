@@ -58,8 +58,7 @@ def explain(detail: ErrorDetails, data: object, root: type[BaseModel] = RateCard
     kind = detail["type"]
     message = detail["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        known = _known_fields(path, data, root)
-        message = "unknown field" + (did_you_mean(str(path[-1]), known) or f": use {', '.join(known)}")
+        message = f"unknown field{_hint(str(path[-1]), _known_fields(path, data, root))}"
     elif kind == "missing":
         example = _EXAMPLES.get(str(path[-1]))
         message = "is missing" + (f": write {example}" if example else "")
@@ -75,6 +74,13 @@ def explain(detail: ErrorDetails, data: object, root: type[BaseModel] = RateCard
     elif kind in _KINDS:
         message = f"{_quoted(detail['input'])} is not {_KINDS[kind]}"
     return CardProblem(path, message)
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """What to write instead of an unknown field."""
+    if name in Match.model_fields and "match" in known:
+        return f": write it as match: {{{name}: ...}}"
+    return did_you_mean(name, known) or f": use {', '.join(known)}"
 
 
 def _quoted(value: object) -> str:

@@ -64,28 +64,29 @@ class Graduated(PriceModel):
         """Gaps, overlaps and open ends."""
         if not self.tiers:
             yield ("tiers",), "there is no tier: give at least one, the last without up_to"
-        lower = Decimal(0)
+        lower: Decimal | None = Decimal(0)
         for index, tier in enumerate(self.tiers):
             place: Path = ("tiers", index)
             yield from too_dear(tier.price, self.per, (*place, "price"))
+            if lower is not None:  # after a tier that is wrongly open nobody knows where the next one begins
+                yield from _edges(tier, lower, place)
             last = index == len(self.tiers) - 1
-            if tier.above is not None and tier.above > lower:
-                yield (
-                    (*place, "above"),
-                    f"a gap: nothing is priced between {plain(lower)} and {plain(tier.above)}, write above: {plain(lower)}",
-                )
-            elif tier.above is not None and tier.above < lower:
-                yield (
-                    (*place, "above"),
-                    f"an overlap: {plain(tier.above)} to {plain(lower)} is priced already, write above: {plain(lower)}",
-                )
             if tier.up_to is None and not last:
                 yield place, "only the last tier may be open: give it an up_to"
-            elif tier.up_to is not None and tier.up_to <= lower:
-                yield (
-                    (*place, "up_to"),
-                    f"{plain(tier.up_to)} is not above the tier before it, which ends at {plain(lower)}: raise it",
-                )
-            elif tier.up_to is not None and last:
+            elif tier.up_to is not None and last and not (lower is not None and tier.up_to <= lower):
                 yield (*place, "up_to"), "the last tier must be open: leave its up_to out"
-            lower = tier.up_to or lower
+            lower = tier.up_to
+
+
+def _edges(tier: GraduatedTier, lower: Decimal, place: Path) -> Iterator[tuple[Path, str]]:
+    """What is wrong with the edges of a tier that begins where the one before it ends."""
+    write = f"write above: {plain(lower)}"
+    if tier.above is not None and tier.above > lower:
+        yield (*place, "above"), f"a gap: nothing is priced between {plain(lower)} and {plain(tier.above)}, {write}"
+    elif tier.above is not None and tier.above < lower:
+        yield (*place, "above"), f"an overlap: {plain(tier.above)} to {plain(lower)} is priced already, {write}"
+    if tier.up_to is not None and tier.up_to <= lower:
+        yield (
+            (*place, "up_to"),
+            f"{plain(tier.up_to)} is not above the tier before it, which ends at {plain(lower)}: raise it",
+        )

@@ -13,6 +13,10 @@ import orjson
 from infra.cli.local_store import store_of
 from infra.cli.options import with_settings
 from infra.cli.output import console, print_json, working
+from infra.cli.status.collect import (  # before logging is set up: clickhouse-connect sets levels of its own
+    look,
+    two_looks,
+)
 from infra.config import Settings
 from infra.errors import StoreError
 
@@ -64,8 +68,6 @@ def status(settings: Settings, watch: float | None, new_hours: int, as_json: boo
             pass  # the look finds out the same and says so among the verdicts
         if watch is not None:
             sys.exit(_watch(settings, recent, watch, as_json))
-        from infra.cli.status.collect import two_looks
-
         with working("looking at Kafka and ClickHouse"):
             before, now = two_looks(settings, recent, _APART_S)
     found = verdicts(now, before, settings)
@@ -80,9 +82,9 @@ def status(settings: Settings, watch: float | None, new_hours: int, as_json: boo
 
 def _watch(settings: Settings, recent: timedelta, every_s: float, as_json: bool) -> int:
     """Look again and again; Ctrl-C is the way out, with the code of the last look."""
+    from rich.console import Group
     from rich.live import Live
 
-    from infra.cli.status.collect import look
     from infra.cli.status.screen import screen, show
     from infra.cli.status.verdicts import needs_a_person, verdicts
 
@@ -101,7 +103,7 @@ def _watch(settings: Settings, recent: timedelta, every_s: float, as_json: bool)
                 if as_json:
                     click.echo(orjson.dumps(_document(now, before, settings)).decode())
                 elif live is not None:
-                    live.update(screen(now, before, found, settings), refresh=True)
+                    live.update(Group(*screen(now, before, found, settings)), refresh=True)
                 else:
                     show(screen(now, before, found, settings))
                 sys.stdout.flush()

@@ -98,14 +98,16 @@ def _log_time(message: Message) -> datetime:
 
 
 def _group(settings: Settings, name: str) -> Group:
-    """Whether anybody is in a group. The embedded broker knows its state, not its members."""
+    """Whether anybody is in a group. The embedded broker tells no members, and calls a group stable that all have left."""
     client = admin(settings)
     try:
         found = client.describe_consumer_groups([name], request_timeout=_REQUEST_S)[name].result()
     except KafkaException as failure:
         raise BrokerError(f"cannot describe the group {name}: {failure.args[0].str()}", code="broker") from failure
-    alive = found.state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
-    return Group(name, alive, len(found.members) if found.members or not alive else None)
+    if found.members:
+        return Group(name, True, len(found.members))
+    empty = found.state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+    return Group(name, False, 0) if empty else Group(name, None, None)
 
 
 def _times(settings: Settings, marks: Mapping[str, Mapping[int, Watermarks]]) -> tuple[PartitionTime, ...]:

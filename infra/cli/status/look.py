@@ -24,10 +24,10 @@ class PartitionLag:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A consumer group: whether any process is in it, and how many, where the broker says so (None: it does not)."""
+    """A consumer group: whether any process is in it, and how many; None where the broker does not say."""
 
     name: str
-    alive: bool
+    alive: bool | None
     members: int | None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -19,9 +19,9 @@ from rating.windows import period_end
 _WORST = 5
 
 
-def screen(now: Look, before: Look | None, found: tuple[Verdict, ...], settings: Settings) -> RenderableType:
-    """Everything, to be printed."""
-    return Group(*_parts(now, before, found, settings))
+def screen(now: Look, before: Look | None, found: tuple[Verdict, ...], settings: Settings) -> list[RenderableType]:
+    """Everything, part by part."""
+    return list(_parts(now, before, found, settings))
 
 
 def _parts(now: Look, before: Look | None, found: tuple[Verdict, ...], settings: Settings) -> Iterator[RenderableType]:
@@ -46,12 +46,17 @@ def _verdicts(found: tuple[Verdict, ...]) -> Iterator[RenderableType]:
         yield Text("nothing needs a person", style="bold green")
     for verdict in persons:
         yield Text.assemble(("needs a person: ", "bold red"), verdict.what)
-        yield Padding(Text(verdict.do, style="dim"), (0, 0, 0, 2))
+        yield _advice(verdict)
     for verdict in found:
         if verdict.level == "note":
             yield Text.assemble(("note: ", "bold yellow"), verdict.what)
-            yield Padding(Text(verdict.do, style="dim"), (0, 0, 0, 2))
+            yield _advice(verdict)
     yield Text()
+
+
+def _advice(verdict: Verdict) -> RenderableType:
+    text = Text(verdict.do, style="dim")
+    return Padding(text, (0, 0, 0, 2)) if console.is_terminal else Text.assemble("  ", text)
 
 
 def _lag(now: Look, before: Look | None, kafka: KafkaLook) -> Table:
@@ -66,9 +71,10 @@ def _lag(now: Look, before: Look | None, kafka: KafkaLook) -> Table:
         "records\nper s",
     )
     for group in kafka.groups:
-        members = "running" if group.members is None else f"{group.members} process{'' if group.members == 1 else 'es'}"
-        state = members if group.alive else "[red]nobody[/]"
-        shown.add_row(f"[bold]{group.name}[/]: {state}", f"{kafka.lag_of(group.name):,}")
+        state = "" if group.alive is None else ": [red]nobody[/]"
+        if group.members:
+            state = f": {group.members} process{'' if group.members == 1 else 'es'}"
+        shown.add_row(f"[bold]{group.name}[/]{state}", f"{kafka.lag_of(group.name):,}")
         topics = dict.fromkeys(lag.topic for lag in kafka.lags if lag.group == group.name)
         for topic in topics:
             lags = [lag for lag in kafka.lags if (lag.group, lag.topic) == (group.name, topic)]
@@ -192,6 +198,7 @@ def _bytes(size: int) -> str:
     return f"{size} B"
 
 
-def show(part: RenderableType) -> None:
-    """Print it."""
-    console.print(part)
+def show(parts: list[RenderableType]) -> None:
+    """Print them. In a pipe a sentence stays one line, for `grep`."""
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, Text) and not console.is_terminal)

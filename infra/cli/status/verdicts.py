@@ -83,7 +83,7 @@ def _kafka(now: Look, before: Look | None, settings: Settings) -> Iterator[Verdi
         return
     for problem in kafka.other_logs:
         yield _person("log_changed", problem, "nothing follows a log by its name alone: see docs/operations.md")
-    dead = {group.name for group in kafka.groups if not group.alive}
+    dead = {group.name for group in kafka.groups if group.alive is False}
     if group_id(settings) in dead:
         yield _person("no_worker", "no worker is running: usage is not rated", "start `tokenmill worker`")
     if group_of(settings) in dead:
@@ -118,7 +118,7 @@ def _lag(now: Look, before: Look | None, dead: set[str]) -> Iterator[Verdict]:
         what = f"{group} is {span(age)} behind on {topic} ({lag:,} records, worst: partition {partition})"
         if not moved:
             yield _person(
-                "stuck", f"{what} and does not move", "read the log of the process that owns the partition; restart it"
+                "stuck", f"{what} and does not move", "see whether its process runs and what its log says; restart it"
             )
         elif age > BEHIND:
             yield _person("behind", what, "start more processes, up to one a partition, and watch the rate")

@@ -78,6 +78,7 @@ class RatedState:
         else:
             *key_parts, hour, booked = key
             meters, custom = [int(quantity) for quantity in payload], {}  # type: ignore[call-overload]
+            meters += [0] * (METERS - len(meters))  # written before the last meters were added
         usage_key = UsageKey(*key_parts)  # type: ignore[arg-type]
         self._merge(usage_key, int(hour), str(booked), meters, custom)  # type: ignore[call-overload]
 

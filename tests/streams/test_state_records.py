@@ -15,6 +15,7 @@ from infra.kafka import LogIdentity
 from infra.topics import RegisteredLog
 from streams.errors import AnotherLog, LogTruncated
 from streams.restore import POSITION_KEY, Restored, _position, _relearn, committed_state, describe, position_of
+from tests.streams.support import Log, card_document, rate, usage
 
 
 @dataclass(frozen=True)
@@ -147,3 +148,20 @@ def test_records_up_to_the_position_are_learnt_again_and_the_next_one_is_named(
     found = _relearn(messages, 5, processor)
     assert Restored(5, found) == Restored(5, upcoming)
     assert seen.offsets == [offset for offset in offsets if offset <= 5]
+
+
+def test_state_that_was_written_before_a_meter_was_added_goes_on() -> None:
+    log = Log()
+    log.card(card_document())
+    log.assign()
+    for number in (1, 2):
+        log.batch([usage(f"event-{number}")], number=number)
+    expected = rate(log.records).all().last()
+    run = rate(log.records)
+    run.feed(3)
+    run.flush()
+    for key, value in run.state.items():
+        if orjson.loads(key)[0] == "usage":
+            run.state[key] = orjson.dumps(orjson.loads(value)[:-1])
+    run.restart()
+    assert run.all().last() == expected

@@ -60,7 +60,7 @@ class DeadLetterSink:
 
 
 def _table(letters: Sequence[DeadLetter], records: Sequence[SourceRecord], log_id: LogId) -> pa.Table:
-    rows_of = [_rows(letter) for letter in letters]
+    rows_of = [letter_rows(letter) for letter in letters]
     counts = np.array([len(rows) for rows in rows_of], dtype=np.int64)
     rows = [row for rows in rows_of for row in rows]
     column = list(zip(*rows, strict=True)) if rows else [()] * 8
@@ -85,7 +85,8 @@ def _table(letters: Sequence[DeadLetter], records: Sequence[SourceRecord], log_i
     )
 
 
-def _rows(letter: DeadLetter) -> list[Row]:
+def letter_rows(letter: DeadLetter) -> list[Row]:
+    """Each rejected row of a dead letter, or the one that stands for a record that could not be read."""
     if letter.batch is None:
         return [(letter.code, letter.reason, "", "", "", WHOLE_RECORD, letter.value, letter.length)]
     return [_row(letter, fields) for fields in _numbers_for_instants(letter.batch).to_pylist()]

@@ -34,6 +34,7 @@ COMMANDS = {
     "reconcile": Entry("infra.cli.reconcile:reconcile", "Is anything missing, doubled or off?"),
     "sink": Entry("infra.cli.sink:sink", "Store the topics in ClickHouse."),
     "status": Entry("infra.cli.status:status", "Lag, event time, balance: does it need a person?"),
+    "tail": Entry("infra.cli.tail:tail", "Read rated records, signals or dead letters."),
     "topics": Entry("infra.cli.topics:topics", "Create and check the topics."),
     "up": Entry("infra.cli.up:up", "Run the whole stack, and keep it running."),
     "worker": Entry("infra.cli.worker:worker", "Meter and rate."),

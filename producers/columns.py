@@ -35,9 +35,14 @@ def make_batch(kind: Kind, columns: Mapping[str, pa.Array], rows: int) -> pa.Rec
     return pa.RecordBatch.from_arrays(filled, schema=schema)
 
 
-@lru_cache(maxsize=512)
 def _absent(kind: Kind, name: str, rows: int) -> pa.Array:
-    """A column that says nothing: its default where the contract has one, else nulls. Arrays are immutable: cached."""
+    """A column that says nothing: its default where the contract has one, else nulls."""
+    return _long_absent(kind, name, _rounded(rows)).slice(0, rows)
+
+
+@lru_cache(maxsize=512)
+def _long_absent(kind: Kind, name: str, rows: int) -> pa.Array:
+    # Arrays are immutable, so one is cut for batches of many lengths.
     default = DEFAULTS[kind].get(name)
     column_type = SCHEMAS[kind].field(name).type
     if default is None:
@@ -55,10 +60,19 @@ def names(values: Sequence[str], codes: Codes) -> pa.Array:
     return pa.DictionaryArray.from_arrays(array, pa.array(values, pa.string())).cast(DICTIONARY)
 
 
-@lru_cache(maxsize=512)
 def constant(value: str, rows: int) -> pa.Array:
     """A dictionary column with one value in every row."""
+    return _long_constant(value, _rounded(rows)).slice(0, rows)
+
+
+@lru_cache(maxsize=512)
+def _long_constant(value: str, rows: int) -> pa.Array:
     return names([value], np.zeros(rows, dtype=np.int32))
+
+
+def _rounded(rows: int) -> int:
+    """The next power of two: a handful of lengths is kept, whatever lengths batches have."""
+    return 1 << max(0, rows - 1).bit_length()
 
 
 def instants(microseconds: Int64s) -> pa.Array:

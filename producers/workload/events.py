@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from producers.columns import constant, fixed_width_texts, instants, make_batch, names
-from producers.workload.draws import Ints
+from producers.workload.draws import Ints, Words
 from producers.workload.figures import AGENT, CLASSES, FAILURES
 from producers.workload.fleet import deployments
-from producers.workload.requests import ABORTED, ERROR, STATUSES, SUCCESS, Requests
+from producers.workload.requests import ABORTED, ERROR, STATUSES, SUCCESS, USERS_PER_TENANT, Requests
 from schemas.kinds import Kind
 
 _CONSTANTS = {"provider": "tokenmill", "region": "eu-central", "site": "site-1"}
-USERS_PER_TENANT, KEYS_PER_TENANT = 50, 2
+KEYS_PER_TENANT = 2
 _HTTP_OK, _HTTP_CLIENT_CLOSED = 200, 499
 Characters = npt.NDArray[np.uint8]
 """ASCII codes of shape (rows, width)."""
@@ -62,22 +62,25 @@ def usage_columns(known: EventNames, requests: Requests, node: Ints) -> pa.Recor
 
     Columns that are the same in every event are left to `usage_batch`.
     """
+    request = _hex(requests.request_id)
     columns = {
-        "id": _event_ids(requests),
+        "id": _event_ids(request, requests.attempt),
         "source": names(known.sources, node),
-        "request_id": fixed_width_texts(requests.request_id),
+        "request_id": fixed_width_texts(request),
         "attempt": pa.array(requests.attempt),
         "operation": names([each.operation for each in CLASSES], requests.kind),
         "endpoint": names([each.endpoint for each in CLASSES], requests.kind),
         "response_model": names(known.models, requests.model),
         "deployment_id": names(known.deployments, requests.deployment),
         "gpu_type": names(known.gpu_types, requests.deployment),
+        "service_tier": names([each.service_tier for each in CLASSES], requests.kind),
         "stream": pa.array(requests.streamed),
         "input_tokens": pa.array(requests.input_tokens),
         "cache_read_input_tokens": pa.array(requests.cached_tokens),
         "cache_write_input_tokens": pa.array(requests.written_tokens),
         "output_tokens": pa.array(requests.output_tokens),
         "reasoning_output_tokens": pa.array(requests.reasoning_tokens),
+        "training_tokens": pa.array(requests.training_tokens),
         "started_at": instants(known.start_us + requests.started_us),
         "first_token_at": instants(_from_start(known.start_us, requests.first_token_us)),
         "ended_at": instants(known.start_us + requests.ended_us),
@@ -95,27 +98,19 @@ def usage_batch(picked: pa.RecordBatch) -> pa.RecordBatch:
     return make_batch(Kind.TOKEN_USAGE, everything, picked.num_rows)
 
 
-def _event_ids(requests: Requests) -> pa.Array:
+def _event_ids(request: Characters, attempt: Ints) -> pa.Array:
     """The gateway's own id of each attempt: the request's id, a dash, the number of the attempt."""
-    return fixed_width_texts(
-        np.hstack((requests.request_id, _letters("-", len(requests)), _digits(requests.attempt, 1)))
-    )
+    ids = np.empty((len(attempt), 34), dtype=np.uint8)
+    ids[:, :32] = request
+    ids[:, 32] = ord("-")
+    ids[:, 33] = attempt + ord("0")
+    return fixed_width_texts(ids)
 
 
-def _letters(text: str, rows: int) -> Characters:
-    """The same text in every row."""
-    return np.tile(np.frombuffer(text.encode(), dtype=np.uint8), (rows, 1))
-
-
-def _digits(numbers: Ints, width: int) -> Characters:
-    """Numbers with leading zeros."""
-    digits = np.empty((len(numbers), width), dtype=np.uint8)
-    rest = numbers.astype(np.int32)
-    for place in reversed(range(width)):
-        higher = rest // 10
-        digits[:, place] = rest - higher * 10 + ord("0")
-        rest = higher
-    return digits
+def _hex(words: Words) -> Characters:
+    """The words of each row as hexadecimal digits."""
+    texts = np.ascontiguousarray(words, dtype=">u8").tobytes().hex().encode()
+    return np.frombuffer(texts, dtype=np.uint8).reshape(len(words), -1)
 
 
 def _from_start(start_us: int, offsets_us: Ints) -> Ints:
@@ -124,20 +119,13 @@ def _from_start(start_us: int, offsets_us: Ints) -> Ints:
 
 def _who(known: EventNames, requests: Requests) -> dict[str, pa.Array]:
     """Tenant, key, user, session; agents' sessions are workflows."""
-    user = requests.session % USERS_PER_TENANT
-    count = len(requests)
-    session = fixed_width_texts(
-        np.hstack((
-            _letters("s", count), _digits(requests.kind, 1),
-            _letters("-", count), _digits(requests.tenant, 4),
-            _letters("-", count), _digits(requests.session, 8),
-        ))
-    )  # fmt: skip
+    session = fixed_width_texts(_hex(requests.session[:, None]))
+    user = requests.tenant * USERS_PER_TENANT + requests.user
     agents = pa.array(requests.kind == CLASSES.index(AGENT))
     return {
         "tenant_id": names(known.tenants, requests.tenant),
-        "api_key_id": names(known.api_keys, requests.tenant * KEYS_PER_TENANT + user % KEYS_PER_TENANT),
-        "end_user_id": names(known.users, requests.tenant * USERS_PER_TENANT + user).cast(pa.string()),
+        "api_key_id": names(known.api_keys, requests.tenant * KEYS_PER_TENANT + requests.user % KEYS_PER_TENANT),
+        "end_user_id": names(known.users, user).cast(pa.string()),
         "session_id": session,
         "workflow_id": pc.if_else(agents, session, pa.scalar(None, pa.string())),
     }
@@ -146,7 +134,7 @@ def _who(known: EventNames, requests: Requests) -> dict[str, pa.Array]:
 def _outcome(requests: Requests) -> dict[str, pa.Array]:
     """Status and what comes with it."""
     http = np.array([_HTTP_OK, 0, _HTTP_CLIENT_CLOSED])[requests.status]
-    failed = requests.status == ERROR
+    failed = np.flatnonzero(requests.status == ERROR)
     http[failed] = np.array([status for status, _ in FAILURES])[requests.failure[failed]]
     aborted = requests.status == ABORTED
     # An aborted stream has no last chunk with the engine's figures: the gateway counted.

@@ -1,36 +1,42 @@
 """What each request used: tenant, model, tokens, cache hits, outcome, retries and times, as columns.
 
-Row order is by start; a row is one attempt, so a retry is a row of its own with the request id of the first attempt.
+A row is one attempt, so a retry is a row of its own with the request id of the first attempt. Rows of a chunk are class
+by class, by start, with its retries at the end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from producers.workload.arrivals import arrival_seconds
-from producers.workload.draws import Flags, Floats, Ints, choose, lookup, running_number, stream, zipf
+from producers.workload.arrivals import Chunk
+from producers.workload.draws import Flags, Floats, Ints, Stream, Words, share_table, zipf_table, zipf_weights
 from producers.workload.figures import (
-    ABORTED_SHARE,
-    AGENT,
-    CACHE_BLOCK_TOKENS,
     CLASSES,
-    FAILED_SHARE,
     FAILURES,
     MODEL_ZIPF,
-    RETRIED_SHARE,
+    REFUSED,
     TENANT_ZIPF,
+    TRAINING_GPUS,
     WORK_PER_CACHED_INPUT,
     WORK_PER_OUTPUT,
+    WORK_PER_TRAINING,
     WORK_PER_UNCACHED_INPUT,
 )
-from producers.workload.fleet import Deployment, deployments
+from producers.workload.fleet import Pools, deployments
+from producers.workload.load import Waiting
+from producers.workload.shares import Shares
+from producers.workload.tokens import TokenMaker, written_to_cache
 
 SUCCESS, ERROR, ABORTED = 0, 1, 2
 STATUSES = ("success", "error", "aborted")
+USERS_PER_TENANT = 50
+_TIMED_OUT_S = 60.0
+_TIMED_OUT = [status for status, _ in FAILURES].index(504)
+_REFUSED = np.array([status in REFUSED for status, _ in FAILURES])
 
 
 @dataclass(slots=True)
@@ -49,193 +55,192 @@ class Requests:
     """Input written to the prefix cache."""
     output_tokens: Ints
     reasoning_tokens: Ints
+    training_tokens: Ints
     status: Ints
     """SUCCESS, ERROR or ABORTED."""
     failure: Ints
     """Position in FAILURES, -1 where there is none."""
     attempt: Ints
     streamed: Flags
-    session: Ints
-    """Running number of the session within its tenant and class."""
+    session: Words
+    """64 bits that stand for the session."""
+    user: Ints
+    """Number of the end user within the tenant."""
+    node: Ints
+    """The gateway node that the request came to."""
     started_us: Ints
+    runs_us: Ints
+    """When the engine begins with it: after the queue."""
     first_token_us: Ints
     ended_us: Ints
-    request_id: npt.NDArray[np.uint8]
-    """ASCII codes of shape (rows, 32); the attempts of one request share it."""
+    arrival_us: Ints
+    """When the event reaches the log."""
+    request_id: Words
+    """128 bits, shape (rows, 2); the attempts of one request share it."""
 
     def __len__(self) -> int:
         return len(self.tenant)
 
-    def rows(self, order: Ints) -> Requests:
+    def rows(self, which: Ints | Flags | slice) -> Requests:
         """The rows in another order, or some of them, or some of them again."""
-        return Requests(*(getattr(self, name)[order] for name in self.__slots__))
+        return Requests(*(getattr(self, name)[which] for name in self.__slots__))
 
-    def work(self) -> Floats:
-        """What each row cost its GPU, in output-token equivalents; nothing where the engine refused it."""
-        uncached = self.input_tokens - self.cached_tokens
-        cost: Floats = (
-            self.output_tokens * WORK_PER_OUTPUT
-            + uncached * WORK_PER_UNCACHED_INPUT
-            + self.cached_tokens * WORK_PER_CACHED_INPUT
-        )
-        return cost
+    def work(self) -> Ints:
+        """What each row cost its GPUs, in WORK_UNITs; nothing where the engine refused it."""
+        read = self.input_tokens * WORK_PER_UNCACHED_INPUT
+        read -= self.cached_tokens * (WORK_PER_UNCACHED_INPUT - WORK_PER_CACHED_INPUT)
+        read += self.output_tokens * WORK_PER_OUTPUT
+        read += self.training_tokens * WORK_PER_TRAINING
+        return read
 
 
-def make_requests(seed: int, tenants: int, models: int, count: int, start: datetime, seconds: int) -> Requests:
-    """`count` attempts whose first attempts start within `seconds` of `start`."""
-    retries = round(count * RETRIED_SHARE)
-    first = _first_attempts(seed, tenants, models, count - retries, start, seconds)
-    failed = _outcomes(seed, first)
-    places = deployments(models)
-    _cut_short(seed, first)
-    _times(stream(seed, "times"), first, places)
-    # Only so many retries as there are failures: small workloads round both numbers on their own.
-    second = _retries(seed, first, failed[:retries], places)
-    everything = _concatenate(first, second)
-    return everything.rows(np.argsort(everything.started_us, kind="stable"))
+def joined(parts: Iterable[Requests]) -> Requests:
+    """The rows of all parts, one after the other."""
+    pieces = list(parts)
+    if len(pieces) == 1:
+        return pieces[0]
+    return Requests(*(np.concatenate([getattr(each, name) for each in pieces]) for name in Requests.__slots__))
 
 
-def _first_attempts(seed: int, tenants: int, models: int, count: int, start: datetime, seconds: int) -> Requests:
-    kind, started = _arrivals(seed, count, start, seconds)
-    random = stream(seed, "who")
-    tenant = zipf(random, tenants, TENANT_ZIPF, count)
-    model = zipf(random, models, MODEL_ZIPF, count)
-    deployment = _placed(random, model, deployments(models))
-    input_tokens, cached, output_tokens, reasoning = _tokens(stream(seed, "tokens"), kind, model)
+def no_requests(rows: int = 0) -> Requests:
+    """So many rows in which nothing is said yet."""
+    types: dict[str, Any] = {"streamed": bool, "session": np.uint64, "request_id": np.uint64}
     return Requests(
-        kind=kind,
-        tenant=tenant,
-        model=model,
-        deployment=deployment,
-        input_tokens=input_tokens,
-        cached_tokens=cached,
-        written_tokens=_written(kind, input_tokens, cached),
-        output_tokens=output_tokens,
-        reasoning_tokens=reasoning,
-        status=np.full(count, SUCCESS),
-        failure=np.full(count, -1),
-        attempt=np.ones(count, np.int64),
-        streamed=stream(seed, "streams").random(count) < np.array([each.streamed for each in CLASSES])[kind],
-        session=running_number(tenant * len(CLASSES) + kind) // np.array([each.turns for each in CLASSES])[kind],
-        started_us=started,
-        first_token_us=np.full(count, -1),
-        ended_us=started.copy(),
-        request_id=_random_hex(stream(seed, "ids"), count),
+        *(
+            np.zeros((rows, 2) if name == "request_id" else rows, types.get(name, np.int64))
+            for name in Requests.__slots__
+        )
     )
 
 
-def _tokens(random: np.random.Generator, kind: Ints, model: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-    """Input, cached input, output and reasoning tokens of each request; lengths of input and output are independent."""
-    count = len(kind)
-    draws = random.random((4, count))
-    inputs, outputs, cached_share = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count)
-    for number, each in enumerate(CLASSES):
-        rows = kind == number
-        inputs[rows] = np.maximum(lookup(each.input_tokens, draws[0, rows]), 1)
-        outputs[rows] = np.maximum(lookup(each.output_tokens, draws[1, rows]), 1)
-        cached_share[rows] = lookup(each.cached, draws[2, rows])
-    cached = (cached_share * inputs // CACHE_BLOCK_TOKENS).astype(np.int64) * CACHE_BLOCK_TOKENS
-    # Models with an odd number reason before they answer, up to two thirds of their output (assumed).
-    reasoning = np.where(model % 2 == 1, (outputs * (draws[3] * 0.66)).astype(np.int64), 0)
-    return inputs, cached, outputs, reasoning
+class RequestMaker:
+    """Makes the requests of one chunk after the other. What it remembers is bounded: sessions and the queues of GPUs."""
+
+    def __init__(
+        self,
+        seed: int,
+        tenants: int,
+        models: int,
+        nodes: int,
+        start_us: int,
+        users: Sequence[int],
+        shares: Shares,
+        pools: Pools,
+    ) -> None:
+        self._seed = seed
+        self._nodes = nodes
+        self._start_us = start_us
+        self._shares = shares
+        self._pools = pools
+        self._tokens = [TokenMaker(seed, number, users[number]) for number in range(len(CLASSES))]
+        self._waiting = Waiting(pools)
+        self._tenants = zipf_table(tenants, TENANT_ZIPF)
+        places = deployments(models)
+        popular = zipf_weights(models, MODEL_ZIPF)
+        self._places = share_table(np.array([popular[each.model] * each.share for each in places]))
+        self._models = np.array([each.model for each in places])
+        self._prefill = np.array([each.gpu_type.prefill_tokens_per_s for each in places])
+        self._decode = np.array([each.gpu_type.decode_tokens_per_s for each in places])
+        self._streamed = np.array([int(each.streamed * 2**16) for each in CLASSES])
+        self._training = self._training_speeds()
+
+    def make(self, chunk: Chunk) -> Requests:
+        """All attempts of the requests that start in this chunk. To be called for each chunk in order."""
+        first = sum(len(started) for started in chunk.started_us)
+        failures, aborts, retried = self._shares.next(first)
+        made = no_requests(first + retried)
+        self._fill(made, chunk)
+        failed = self._fail(chunk.number, made, first, failures, aborts)
+        self._time(chunk, made, slice(0, first))
+        if retried:
+            self._retry(chunk, made, first, failed[:retried])
+        return made
+
+    def _fill(self, made: Requests, chunk: Chunk) -> None:
+        """First attempts as they would be if nothing went wrong."""
+        at = 0
+        for kind, started in enumerate(chunk.started_us):
+            if count := len(started):
+                rows = slice(at, at + count)
+                made.kind[rows] = kind
+                made.started_us[rows] = started
+                self._tokens[kind].fill(made, rows, chunk.number, self._model_of)
+                at += count
+        chance = Stream(self._seed, "chances", chunk.number).words(at)
+        made.streamed[:at] = (chance & np.uint64(0xFFFF)).astype(np.int64) < self._streamed[made.kind[:at]]
+        made.node[:at] = ((chance >> np.uint64(32)) * np.uint64(self._nodes) >> np.uint64(32)).astype(np.int64)
+        session = made.session[:at]
+        made.tenant[:at] = self._tenants[(session >> np.uint64(44)).astype(np.int64)]
+        made.user[:at] = ((session & np.uint64(0xFFF)) * np.uint64(USERS_PER_TENANT) >> np.uint64(12)).astype(np.int64)
+        made.attempt[:at] = 1
+        made.failure[:] = -1
+        # The start of the workload is part of an id: the same seed at another time makes other requests.
+        ids = Stream(self._seed, "ids", chunk.number, self._start_us % 2**63)
+        made.request_id[:at] = ids.words(2 * at).reshape(at, 2)
+
+    def _model_of(self, session: Words) -> tuple[Ints, Ints]:
+        """Deployment and model of a session."""
+        place = self._places[((session >> np.uint64(28)) & np.uint64(0xFFFF)).astype(np.int64)].astype(np.int64)
+        return place, self._models[place]
+
+    def _fail(self, chunk: int, made: Requests, first: int, failures: int, aborts: int) -> Ints:
+        """Let some requests fail and some be aborted: they have less output, or no tokens at all. Those that failed."""
+        stream = Stream(self._seed, "outcomes", chunk)
+        chosen = stream.choose(first, failures + aborts)
+        failed, aborted = chosen[:failures], chosen[failures:]
+        made.status[failed] = ERROR
+        made.failure[failed] = reason = stream.below(len(FAILURES), failures)
+        for column in (made.output_tokens, made.reasoning_tokens, made.written_tokens, made.training_tokens):
+            column[failed] = 0
+        refused = failed[_REFUSED[reason]]
+        made.input_tokens[refused] = 0
+        made.cached_tokens[refused] = 0
+        made.status[aborted] = ABORTED
+        part = stream.uniform(aborts)
+        made.output_tokens[aborted] = (made.output_tokens[aborted] * part).astype(np.int64)
+        made.training_tokens[aborted] = (made.training_tokens[aborted] * part).astype(np.int64)
+        made.reasoning_tokens[aborted] = np.minimum(made.reasoning_tokens[aborted], made.output_tokens[aborted])
+        return failed
+
+    def _time(self, chunk: Chunk, made: Requests, rows: slice) -> None:
+        """Queue, then reading the input, then one output token after the other; slower on a busy GPU."""
+        started, place, output = made.started_us[rows], made.deployment[rows], made.output_tokens[rows]
+        wait, speed = self._waiting.queue(chunk, made.rows(rows))
+        draws = Stream(self._seed, "times", chunk.number, rows.start).shorts(2 * len(started))
+        luck = draws[: len(started)] / 2**16, draws[len(started) :] / 2**16
+        runs = wait + 0.05 + 0.2 * luck[0]
+        first = runs + (made.input_tokens[rows] - made.cached_tokens[rows]) / self._prefill[place]
+        ended = first + output / (self._decode[place] * speed) * (0.8 + 0.4 * luck[1])
+        trains = np.flatnonzero(made.training_tokens[rows])
+        ended[trains] += made.training_tokens[rows][trains] / self._training[place[trains]]
+        failed = np.flatnonzero(made.status[rows] == ERROR)
+        ended[failed] = np.where(made.failure[rows][failed] == _TIMED_OUT, _TIMED_OUT_S, 0.01 + luck[1][failed])
+        runs[failed] = 0.0
+        made.runs_us[rows] = started + _microseconds(runs)
+        made.ended_us[rows] = started + _microseconds(ended)
+        made.first_token_us[rows] = np.where(output > 0, started + _microseconds(first), -1)
+
+    def _retry(self, chunk: Chunk, made: Requests, first: int, failed: Ints) -> None:
+        """A second attempt of these failed rows, some seconds later, which succeeds."""
+        count = len(failed)
+        rows = slice(first, first + count)
+        for name in ("kind", "tenant", "model", "deployment", "streamed", "session", "user", "node", "request_id"):
+            column = getattr(made, name)
+            column[rows] = column[failed]
+        made.attempt[rows] = 2
+        stream = Stream(self._seed, "retries", chunk.number)
+        made.started_us[rows] = made.ended_us[failed] + 10**6 + stream.below(9 * 10**6, count)
+        for kind in np.unique(made.kind[rows]).tolist():
+            self._tokens[kind].fill_again(made, first + np.flatnonzero(made.kind[rows] == kind), stream)
+        made.written_tokens[rows] = written_to_cache(made.kind[rows], made.input_tokens[rows], made.cached_tokens[rows])
+        self._time(chunk, made, rows)
+
+    def _training_speeds(self) -> Floats:
+        """Tokens trained per second on each deployment: half of some GPUs is at work for a job."""
+        gpus = np.minimum(self._pools.gpus, TRAINING_GPUS)
+        speeds: Floats = self._pools.capacity / self._pools.gpus * gpus / 2 / WORK_PER_TRAINING
+        return speeds[self._pools.of_deployment]
 
 
-def _written(kind: Ints, input_tokens: Ints, cached: Ints) -> Ints:
-    """Agents ask for their input to be kept: the whole blocks that were not in the cache are written to it (assumed)."""
-    blocks = (input_tokens - cached) // CACHE_BLOCK_TOKENS
-    return np.where(kind == CLASSES.index(AGENT), blocks * CACHE_BLOCK_TOKENS, 0)
-
-
-def _arrivals(seed: int, count: int, start: datetime, seconds: int) -> tuple[Ints, Ints]:
-    """Class and start of each request, by start."""
-    counts = [round(count * each.share) for each in CLASSES[1:]]
-    counts.insert(0, count - sum(counts))
-    times = [
-        arrival_seconds(stream(seed, f"arrivals {each.name}"), each, number, start, seconds)
-        for each, number in zip(CLASSES, counts, strict=True)
-    ]
-    kind = np.repeat(np.arange(len(CLASSES)), counts)
-    started = (np.concatenate(times) * 1e6).astype(np.int64)
-    order = np.argsort(started, kind="stable")
-    return kind[order], started[order]
-
-
-def _placed(random: np.random.Generator, model: Ints, places: list[Deployment]) -> Ints:
-    """The deployment that serves each request: one of its model's, by their shares."""
-    draw = random.random(len(model))
-    chosen = np.full(len(model), -1)
-    for position in reversed(range(len(places))):  # the first deployment of a model takes the draws below its share
-        here = (model == places[position].model) & ((draw < places[position].share) | (chosen < 0))
-        chosen[here] = position
-    return chosen
-
-
-def _random_hex(random: np.random.Generator, count: int) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(random.bytes(16 * count).hex().encode(), dtype=np.uint8).reshape(count, 32)
-
-
-def _outcomes(seed: int, requests: Requests) -> Ints:
-    """Let some requests fail and some be aborted; returns the failed rows in random order."""
-    random = stream(seed, "outcomes")
-    count = len(requests)
-    failures, aborts = round(count * FAILED_SHARE), round(count * ABORTED_SHARE)
-    chosen = choose(random, count, failures + aborts)
-    failed, aborted = chosen[:failures], chosen[failures:]
-    requests.status[failed] = ERROR
-    requests.failure[failed] = random.integers(0, len(FAILURES), failures)
-    requests.status[aborted] = ABORTED
-    return failed
-
-
-def _cut_short(seed: int, requests: Requests) -> None:
-    """A failed request has no output, and no input either where it was refused; an aborted one a part of its output."""
-    refused = np.isin(requests.failure, [number for number, (http, _) in enumerate(FAILURES) if http in (429, 503)])
-    failed = requests.status == ERROR
-    aborted = requests.status == ABORTED
-    part = stream(seed, "aborts").random(len(requests))
-    output = np.where(aborted, (requests.output_tokens * part).astype(np.int64), requests.output_tokens)
-    requests.output_tokens = np.where(failed, 0, output)
-    requests.reasoning_tokens = np.minimum(requests.reasoning_tokens, requests.output_tokens)
-    requests.input_tokens = np.where(refused, 0, requests.input_tokens)
-    requests.cached_tokens = np.where(refused, 0, requests.cached_tokens)
-    requests.written_tokens = np.where(failed, 0, requests.written_tokens)
-
-
-def _times(random: np.random.Generator, requests: Requests, places: list[Deployment]) -> None:
-    """First token and end: queue, then reading the input, then one output token after the other."""
-    draws = random.random((2, len(requests)))
-    prefill = np.array([place.gpu_type.prefill_tokens_per_s for place in places])[requests.deployment]
-    decode = np.array([place.gpu_type.decode_tokens_per_s for place in places])[requests.deployment]
-    first = 0.05 + 0.2 * draws[0] + (requests.input_tokens - requests.cached_tokens) / prefill
-    whole = first + requests.output_tokens / decode * (0.8 + 0.4 * draws[1])
-    timed_out = requests.failure == [http for http, _ in FAILURES].index(504)
-    failed_after = np.where(timed_out, 60.0, 0.01 + draws[1])
-    duration = np.where(requests.status == ERROR, failed_after, whole)
-    requests.ended_us = requests.started_us + (duration * 1e6).astype(np.int64)
-    answered = requests.output_tokens > 0
-    requests.first_token_us = np.where(answered, requests.started_us + (first * 1e6).astype(np.int64), -1)
-
-
-def _retries(seed: int, first: Requests, failed: Ints, places: list[Deployment]) -> Requests:
-    """A second attempt of each of these failed rows, some seconds later, which succeeds."""
-    random = stream(seed, "retries")
-    again = first.rows(failed)
-    count = len(failed)
-    again.attempt = np.full(count, 2)
-    again.status = np.full(count, SUCCESS)
-    again.failure = np.full(count, -1)
-    again.started_us = again.ended_us + (1e6 + 9e6 * random.random(count)).astype(np.int64)
-    draws = random.random((2, count))
-    for number, each in enumerate(CLASSES):
-        rows = again.kind == number
-        refused = rows & (again.input_tokens == 0)
-        again.input_tokens[refused] = np.maximum(lookup(each.input_tokens, draws[0, refused]), 1)
-        again.output_tokens[rows] = np.maximum(lookup(each.output_tokens, draws[1, rows]), 1)
-    again.written_tokens = _written(again.kind, again.input_tokens, again.cached_tokens)
-    again.reasoning_tokens = np.where(again.model % 2 == 1, again.output_tokens // 3, 0)
-    _times(random, again, places)
-    return again
-
-
-def _concatenate(first: Requests, second: Requests) -> Requests:
-    return Requests(*(np.concatenate((getattr(first, name), getattr(second, name))) for name in first.__slots__))
+def _microseconds(seconds: Floats) -> Ints:
+    return (seconds * 1e6).astype(np.int64)

@@ -24,7 +24,8 @@ Cards = Catalog | Iterable[RateCard]
 class InvoiceTier:
     """What one tier of one card version charged on a line. Tiers are (lower, upper]; `upper` None is open.
 
-    `amount` has 12 decimals. The tiers of a line sum to its `exact_amount`.
+    `override` names the price of the tenant's own that replaced the card's, if one did. `amount` has 12 decimals. The
+    tiers of a line sum to its `exact_amount`.
     """
 
     card_id: str
@@ -35,6 +36,7 @@ class InvoiceTier:
     unit_price: Decimal
     per: Decimal
     amount: Decimal
+    override: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,7 @@ class _Models:
 
 def _tiers(group: list[RatedLine], models: _Models) -> list[InvoiceTier]:
     """How the quantity of a line spread over the tiers of the versions that priced it, hour by hour, summed per tier."""
-    found: dict[tuple[str, int, Decimal], InvoiceTier] = {}
+    found: dict[tuple[str, int, str | None, Decimal], InvoiceTier] = {}
     position = Decimal(0)
     for record in group:
         before, position = position, exact_sum((position, record.quantity))
@@ -229,12 +231,15 @@ def _tiers(group: list[RatedLine], models: _Models) -> list[InvoiceTier]:
         if model is None or record.card_id is None or record.card_version is None:
             continue
         for part in model.breakdown(before, position):
-            name = (record.card_id, record.card_version, part.lower)
-            found[name] = _merged(found.get(name), record.card_id, record.card_version, part)
+            override = record.dimensions.get(OVERRIDE)
+            name = (record.card_id, record.card_version, override, part.lower)
+            found[name] = _merged(found.get(name), record.card_id, record.card_version, part, override)
     return list(found.values())
 
 
-def _merged(known: InvoiceTier | None, card_id: str, card_version: int, part: TierSlice) -> InvoiceTier:
+def _merged(
+    known: InvoiceTier | None, card_id: str, card_version: int, part: TierSlice, override: str | None
+) -> InvoiceTier:
     before = (Decimal(0), Decimal(0)) if known is None else (known.quantity, known.amount)
     return InvoiceTier(
         card_id=card_id,
@@ -245,4 +250,5 @@ def _merged(known: InvoiceTier | None, card_id: str, card_version: int, part: Ti
         unit_price=part.unit_price,
         per=part.per,
         amount=exact_sum((before[1], part.amount)),
+        override=override,
     )

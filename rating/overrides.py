@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from rating import patterns
 from rating.errors import CardError, CardProblem, MoneyError, did_you_mean
-from rating.models import Charge, Flat, PerUnit, PriceModel
+from rating.models import Charge, Flat, PriceModel
 from rating.money import currency_exponent, exact_decimal, plain, round_to_currency
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _whole(card: RateCard, sku_id: str, value: object) -> object:
             '{model: per_unit, price: "0.15", per: 1000000}'
         )
     per = next(block for block in blocks if block is not None)
-    return PerUnit(model="per_unit", price=exact_decimal(value), per=per).model_dump(mode="json") | {"price": value}
+    return {"model": "per_unit", "price": value, "per": plain(per)}
 
 
 def _misfits(card: RateCard, sku_id: str, charge: PriceModel) -> Iterator[str]:

@@ -57,6 +57,7 @@ def _tier_json(tier: InvoiceTier) -> dict[str, object]:
         "per": format_decimal(tier.per),
         "amount": format_decimal(tier.amount),
         "card": f"{tier.card_id} v{tier.card_version}",
+        "own_price": tier.override is not None,
     }
 
 
@@ -81,4 +82,5 @@ def show_invoice(invoice: Invoice) -> None:
 
 def _tier_text(tier: InvoiceTier) -> str:
     reach = f"up to {quantity_text(tier.upper)}" if tier.upper is not None else f"above {quantity_text(tier.lower)}"
-    return f"{reach} at {format_decimal(tier.unit_price)} per {quantity_text(tier.per)}"
+    own = ", own price" if tier.override else ""
+    return f"{reach} at {format_decimal(tier.unit_price)} per {quantity_text(tier.per)}{own}"

@@ -218,9 +218,14 @@ def test_applying_everything_again_changes_nothing(world: World) -> None:
     assert run("migrate", "--json").json() == {"dry_run": False, "applied": []}
     card = str(world.installation.directory / "card.yaml")
     (published,) = run("ratecard", "publish", card, "--json").json()["cards"]
-    assert published == {"file": card, "id": "trace", "version": 1, "published": False}
+    assert (published["file"], published["id"], published["version"], published["published"]) == (
+        card,
+        "trace",
+        1,
+        False,
+    )
     assigned = run("account", "assign", "*", "trace", "--from", "2023-01-01", "--json").json()
-    assert assigned == {"tenant": "*", "card": "trace", "assigned": False}
+    assert (assigned["tenant"], assigned["card"], assigned["assigned"]) == ("*", "trace", False)
 
 
 def test_what_contradicts_what_is_published_is_refused(world: World) -> None:

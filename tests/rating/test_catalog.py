@@ -13,8 +13,9 @@ from rating.windows import hour_start
 from tests.rating.builders import START, card, per_unit, sku
 
 
-def version(number: int, hour: int = START, price: str = "1", name: str = "card") -> RateCard:
-    return card(sku("r", "requests", per_unit(price)), id=name, version=number, effective_from=hour_start(hour))
+def version(number: int, hour: int = START, price: str = "1", name: str = "card", until: int | None = None) -> RateCard:
+    end = {} if until is None else {"effective_to": hour_start(until)}
+    return card(sku("r", "requests", per_unit(price)), id=name, version=number, effective_from=hour_start(hour), **end)
 
 
 def version_at(catalog: Catalog, hour: int, tenant: str = "acme") -> int | None:
@@ -30,6 +31,24 @@ def test_the_version_with_the_latest_start_at_the_time_of_the_usage_prices_it() 
             catalog = catalog.with_card(each)
         expected = {-1: None, 0: 1, 4: 1, 5: 3, 9: 3, 10: 2, 1000: 2}
         assert {hour: version_at(catalog, START + hour) for hour in expected} == expected
+
+
+def test_after_a_version_that_ends_the_one_before_it_holds_again() -> None:
+    versions = [version(1), version(2, START + 5, until=START + 8), version(3, START + 6, until=START + 7)]
+    for order in permutations(versions):
+        catalog = Catalog().with_assignment(Assignment("acme", "card", START - 100))
+        for each in order:
+            catalog = catalog.with_card(each)
+        expected = {-1: None, 4: 1, 5: 2, 6: 3, 7: 2, 8: 1, 1000: 1}
+        assert {hour: version_at(catalog, START + hour) for hour in expected} == expected
+    alone = Catalog().with_assignment(Assignment("acme", "card", START)).with_card(version(1, until=START + 2))
+    assert [version_at(alone, START + hour) for hour in (1, 2)] == [1, None]
+
+
+def test_a_version_that_ends_before_the_open_periods_never_prices() -> None:
+    catalog = Catalog().with_card(version(1)).with_assignment(Assignment(EVERYONE, "card", 0))
+    catalog = catalog.with_card(version(2, START + 1, until=START + 5), not_before_hour=START + 10)
+    assert {version_at(catalog, START + hour) for hour in range(20)} == {1}
 
 
 def test_the_same_version_again_changes_nothing_and_other_content_is_a_conflict() -> None:
@@ -114,7 +133,7 @@ def test_a_catalog_is_restored_from_its_versions_and_assignments() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 20)), max_size=5),
+    st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 20), st.integers(0, 6)), max_size=5),
     st.lists(
         st.tuples(
             st.sampled_from([EVERYONE, "acme"]), st.sampled_from(["a", "b"]), st.integers(0, 20), st.integers(1, 9)
@@ -123,11 +142,12 @@ def test_a_catalog_is_restored_from_its_versions_and_assignments() -> None:
     ),
 )
 def test_spans_are_the_card_of_every_hour(
-    versions: list[tuple[str, int]], assigned: list[tuple[str, str, int, int]]
+    versions: list[tuple[str, int, int]], assigned: list[tuple[str, str, int, int]]
 ) -> None:
     catalog = Catalog()
-    for number, (name, hour) in enumerate(versions):
-        catalog = catalog.with_card(version(number + 1, START + hour, name=name))
+    for number, (name, hour, length) in enumerate(versions):
+        until = START + hour + length if length else None
+        catalog = catalog.with_card(version(number + 1, START + hour, name=name, until=until))
     for tenant, name, hour, length in assigned:
         catalog = catalog.with_assignment(Assignment(tenant, name, START + hour, START + hour + length))
     first, last = START + 2, START + 18

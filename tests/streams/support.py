@@ -147,8 +147,12 @@ class Log:
         card: str = "card",
         since: datetime = datetime(2020, 1, 1, tzinfo=UTC),
         until: datetime | None = None,
+        overrides: dict[str, dict[str, Any]] | None = None,
     ) -> SourceRecord:
-        return self.control(AccountAssigned(tenant_id=tenant, card_id=card, effective_from=since, effective_to=until))
+        record = AccountAssigned(
+            tenant_id=tenant, card_id=card, effective_from=since, effective_to=until, overrides=overrides
+        )
+        return self.control(record)
 
     def tick(self, time: datetime) -> SourceRecord:
         return self.control(Tick(time=time))

@@ -288,6 +288,7 @@ def test_controls_come_back_after_a_restart(restart: bool) -> None:
     log.assign("acme", since=at(1, 1))
     log.assign("acme", since=at(2, 21), until=at(2, 22))
     log.assign("acme", "nothing", since=at(2, 23))
+    log.assign("acme", since=at(2, 24), overrides={"in": {"model": "per_unit", "price": "0.07"}})
     run = rate(log.records).all()
     if restart:
         run.restart()
@@ -303,6 +304,49 @@ def test_controls_come_back_after_a_restart(restart: bool) -> None:
         "21": "100 200",
         "22": "100 200",
         "23": "100 None",
-        "24": "100 None",
-        "25": "100 None",
+        "24": "100 7",
+        "25": "100 7",
     }
+
+
+def test_prices_of_a_tenants_own_hold_for_that_tenant_in_any_order_of_the_log() -> None:
+    own: dict[str, dict[str, Any]] = {
+        "llama/input": {"model": "per_unit", "price": "0.07"},
+        "{model}/output": {"model": "graduated", "tiers": [{"up_to": 10, "price": "2"}, {"price": "1"}]},
+    }
+    found = []
+    for late in (False, True):
+        log = Log()
+        log.card(card_document())
+        log.assign()
+        if not late:
+            log.assign("acme", overrides=own)
+        log.batch([usage("a"), usage("b", timedelta(hours=1)), usage("c", tenant_id="globex")])
+        run = rate(log.records)
+        if late:
+            run.all(1)
+            log.assign("acme", overrides=own)
+        run.all(1)
+        found.append({key: record for key, record in run.last().items() if record["tenant_id"] == "acme"})
+        globex = [record for record in run.last().values() if record["tenant_id"] == "globex"]
+        assert all("override" not in record["dimensions"] for record in globex)
+    assert found[0] == found[1]
+    amounts = {(record["sku"], record["window_start"][11:13]): record["amount"] for record in found[0].values()}
+    assert amounts["llama/input", "00"] == amounts["llama/input", "01"] == "7"
+    assert {record["dimensions"].get("override") is None for record in found[0].values()} == {True, False}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"in": {"model": "per_unit", "price": "-1"}}, {"in": {}}, {"in": {"model": "flat", "amount": "9" * 40}}],
+    ids=["negative", "empty", "too large"],
+)
+def test_prices_that_cannot_work_are_a_dead_letter_and_the_tenant_keeps_its_card(overrides: dict[str, Any]) -> None:
+    log = Log()
+    log.card(card_document())
+    log.assign()
+    log.assign("acme", overrides=overrides)
+    log.batch([usage("a")])
+    run = rate(log.records).all()
+    assert run.dead_codes() == {"invalid_control": 1}
+    assert run.amounts()["llama/input 2026-01-10T00:00:00Z 2026-01"] == "100 0.000015"

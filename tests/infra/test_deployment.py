@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,21 @@ def test_every_command_of_kubernetes_exists(name: str) -> None:
     for container in pods()[name]["containers"]:
         assert "command" not in container
         parse(container["args"])
+
+
+@pytest.mark.parametrize("page", ["deployment.md", "consume-rated-usage.md", "produce-usage.md", "unverified.md"])
+def test_every_command_of_the_pages_exists(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / page).read_text().replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)).splitlines()
+    quoted = re.findall(r"`([^`\n]+)`", text)
+    pattern = re.compile(r"(?:^|exec worker |exec -T worker |-- )tokenmill ([a-z].*)")
+    found = [match[1] for line in (*blocks, *quoted) if (match := pattern.search(line))]
+    assert found
+    monkeypatch.chdir(tmp_path)
+    Path("my-card.yaml").touch()
+    for line in found:
+        with suppress(click.exceptions.Exit):  # --help
+            parse(shlex.split(line, comments=True))
 
 
 def test_a_command_that_does_not_exist_is_noticed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -86,6 +87,12 @@ class EmbeddedClickHouse:
         """Start the child and wait until it serves. Raises EmbeddedError, with the child's own words, if it does not."""
         if self.pid is not None:
             return self
+        if find_spec("chdb") is None:
+            raise EmbeddedError(
+                "this installation has no embedded ClickHouse (images for servers leave it out): set TOKENMILL_KAFKA and "
+                "TOKENMILL_CLICKHOUSE, or build the image with EMBEDDED=1",
+                code="no_chdb",
+            )
         self.data.mkdir(parents=True, exist_ok=True)
         attempts = _ATTEMPTS if self._port is None else 1
         for attempt in range(1, attempts + 1):

@@ -31,7 +31,16 @@ from infra.kafka import (
 )
 from infra.topic_names import Topics
 
-__all__ = ["RegisteredLog", "TopicSpec", "Topics", "apply", "log_epoch", "registered_logs", "topic_specs"]
+__all__ = [
+    "RegisteredLog",
+    "TopicSpec",
+    "Topics",
+    "apply",
+    "different_settings",
+    "log_epoch",
+    "registered_logs",
+    "topic_specs",
+]
 
 _HOUR = 3_600_000
 _DAY = 24 * _HOUR
@@ -181,28 +190,37 @@ def _count(number: int, noun: str) -> str:
 
 def _correct(client: AdminClient, spec: TopicSpec) -> list[str]:
     """Set what differs from the specification; settings that the broker does not know are left alone."""
-    wanted = {**spec.config, **_durability(describe_topic(client, spec.name).replicas)}
-    resource = ConfigResource(ConfigResource.Type.TOPIC, spec.name)
-    current = ask(
-        f"cannot read the settings of {spec.name}",
-        lambda s: next(iter(client.describe_configs([resource], request_timeout=s).values())).result(),
-    )
-    different = {
-        name: value
-        for name, value in wanted.items()
-        if name in current and _normal(current[name].value) != _normal(value)
-    }
+    different = different_settings(client, spec)
     if not different:
         return []
     entries = [
-        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in different.items()
+        ConfigEntry(name, wanted, incremental_operation=AlterConfigOpType.SET)
+        for name, (_, wanted) in different.items()
     ]
     change = ConfigResource(ConfigResource.Type.TOPIC, spec.name, incremental_configs=entries)
     ask(
         f"cannot change the settings of {spec.name}",
         lambda s: next(iter(client.incremental_alter_configs([change], request_timeout=s).values())).result(),
     )
-    return [f"{spec.name}: {name} {current[name].value} -> {value}" for name, value in different.items()]
+    return [f"{spec.name}: {name} {found} -> {wanted}" for name, (found, wanted) in different.items()]
+
+
+def different_settings(client: AdminClient, spec: TopicSpec) -> dict[str, tuple[str, str]]:
+    """The settings of a topic that are not as specified: what it has, and what it should have.
+
+    Settings that the broker does not know are left out. Raises BrokerError.
+    """
+    wanted = {**spec.config, **_durability(describe_topic(client, spec.name).replicas)}
+    resource = ConfigResource(ConfigResource.Type.TOPIC, spec.name)
+    current = ask(
+        f"cannot read the settings of {spec.name}",
+        lambda s: next(iter(client.describe_configs([resource], request_timeout=s).values())).result(),
+    )
+    return {
+        name: (str(current[name].value), value)
+        for name, value in wanted.items()
+        if name in current and _normal(current[name].value) != _normal(value)
+    }
 
 
 def _normal(value: str) -> str:

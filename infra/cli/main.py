@@ -23,6 +23,7 @@ COMMANDS = {
     "account": Entry("infra.cli.account:account", "Say which rate card prices which tenant."),
     "config": Entry("infra.cli.config:config", "Show the settings and where each comes from."),
     "demo": Entry("infra.cli.demo:demo", "Run the whole path once on embedded parts."),
+    "doctor": Entry("infra.cli.doctor:doctor", "Is everything there that is needed?"),
     "embedded": Entry("infra.cli.embedded:embedded", "Run one embedded part in the foreground."),
     "emit": Entry("infra.cli.emit:emit", "Send a trace or a synthetic workload."),
     "invoice": Entry("infra.cli.invoice:invoice", "Show invoices, line by line."),

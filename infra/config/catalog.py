@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
@@ -35,8 +34,6 @@ TABLES: Final[Mapping[str, str]] = {
 """The tables of a TOML file with their titles; "" is the top level."""
 
 _OTHER_VARIABLES: Final = ("faults", "fault_log", "require_kafka", "kafka_jars", "embedded_clickhouse_password", CONFIG)
-_OF_KUBERNETES: Final = re.compile(r"\w+_service_(host|port(_\w+)?)|\w+_port(_[0-9]+_(tcp|udp|sctp)(_\w+)?)?")
-"""Variables that Kubernetes sets in every pod for each service, here for services whose name begins with `tokenmill-`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +121,10 @@ def suggestion(name: str) -> Setting | None:
 def misspelled(variable: str) -> str | None:
     """The variable that somebody may have meant with one of our prefix that is none; None when it is all right.
 
-    Variables that resemble no setting are left alone: others may use the prefix too.
+    Variables that resemble no setting are left alone: Kubernetes adds TOKENMILL_SERVICE_HOST and so on.
     """
     name = variable.removeprefix(PREFIX).lower()
-    if name in catalog() or name in _OTHER_VARIABLES or _OF_KUBERNETES.fullmatch(name):
+    if name in catalog() or name in _OTHER_VARIABLES:
         return None
     found = suggestion(name)
     if found is not None:

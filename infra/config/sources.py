@@ -143,10 +143,9 @@ class _Document:
                 continue
             seen[setting.name] = place
             written = f"{place}: {_key_text(keys)}"
-            simple = not isinstance(value, dict) and "{" not in str(
-                value
-            )  # a table in a wrong place may hold a password
-            shown = f"{written} = {_shown(value)}" if simple and _may_be_shown(setting, str(value)) else written
+            # A table in a wrong place may hold a password.
+            simple = "{" not in str(value) and _may_be_shown(setting, str(value))
+            shown = f"{written} = {_shown(value)}" if simple else written
             try:
                 text = _as_text(setting, value)
             except ValueError as error:

@@ -33,6 +33,7 @@ from infra.embedded.ports import free_port
 from infra.errors import ConfigurationError, EmbeddedError, StoreError
 from infra.kafka import client_config
 from streams.broker import broker_credentials
+from tests.conftest import _no_apache
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="needs the program openssl to make certificates"
@@ -152,7 +153,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
     """The addresses of two listeners of one Apache Kafka: TLS with a user, and TLS with a client certificate."""
     reason = apache_available()
     if reason is not None:
-        pytest.skip(f"needs Apache Kafka: {reason}")
+        _no_apache(reason)
     for attempt in range(3):
         ports = {name: free_port() for name in ("PLAINTEXT", "CONTROLLER", "SASL_SSL", "SSL")}
         options = _listeners(ports, certificates)

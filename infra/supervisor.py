@@ -241,6 +241,8 @@ class Ending:
         self._asked = False
         self.killed: list[str] = []
         """Parts that did not end in their time."""
+        self.ended_s: dict[str, float] = {}
+        """When each part was gone, in seconds since the beginning of the end."""
 
     @property
     def done(self) -> bool:
@@ -260,6 +262,7 @@ class Ending:
                 if passed < step.until_s:
                     return
                 self.killed += self._supervisor.kill(step.names)
+            self.ended_s |= dict.fromkeys(step.names, round(passed, 2))
             self._steps.pop(0)
             self._asked = False
 

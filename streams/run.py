@@ -22,7 +22,7 @@ from streams.worker import Worker
 log = get_logger(__name__)
 
 _STOP_TIMEOUT_S = 10.0
-_OBSERVE_S = 1.0
+_OBSERVE_S = 0.5
 
 
 def run_worker(settings: Settings, health: Health | None = None) -> int:
@@ -84,7 +84,7 @@ def _collect_seldom() -> None:
 
 
 async def _observe(worker: Worker, health: Health) -> None:
-    """Say every second that the event loop goes round, and how far the partitions are behind, until cancelled."""
+    """Say twice a second that the event loop goes round, and how far the partitions are behind, until cancelled."""
     while True:
         health.beat()
         worker.observe()

@@ -60,10 +60,11 @@ def demo(
     from infra.cli.demo import flow
     from infra.cli.demo.report import report
     from infra.cli.demo.results import collect
-    from infra.cli.demo.screen import Steps, show
+    from infra.cli.demo.screen import show
     from infra.cli.demo.stack import embedded_stack
     from infra.cli.feeding import show_rejected
     from infra.cli.output import progress_console, remark
+    from infra.cli.steps import Steps
     from producers.trace import TraceOptions, open_trace
     from producers.workload.workload import Workload
 

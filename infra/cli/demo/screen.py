@@ -1,21 +1,14 @@
-"""What a person sees of a demo: the steps while it runs, then the tables."""
+"""What a person sees of a demo when it is over: the tables."""
 
 import shlex
 import shutil
 import sys
-import time
-from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
-from types import TracebackType
-from typing import Self
-
-from rich.live import Live
-from rich.spinner import Spinner
 
 from infra.cli.demo.results import Results
 from infra.cli.invoice_view import money, show_invoice
-from infra.cli.output import console, progress_console, table
+from infra.cli.output import console, table
 from infra.config import Settings
 from rating.comparison import compare
 from rating.money import round_to_currency
@@ -25,54 +18,6 @@ from sinks.queries import ModelUsage
 _EXAMPLE_UTILISATION = Decimal("0.7")
 _GPU_HOUR_PRICE = Decimal("3.00")
 _LONGEST_SOURCE = 12
-
-
-class Steps:
-    """Shows the steps on standard error: a line for each, with a counter and the time it took."""
-
-    def __init__(self) -> None:
-        self._began = self._step_began = time.monotonic()
-        self._what = ""
-        self._done = 0
-        self._live = Live(console=progress_console, refresh_per_second=8, transient=True)
-        self._is_terminal = progress_console.is_terminal
-
-    def __enter__(self) -> Self:
-        if self._is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._finish()
-        if self._is_terminal:
-            self._live.stop()
-
-    def step(self, what: str, total: int | None = None) -> Callable[[int], None]:
-        """Begin a step; the one before is done."""
-        self._finish()
-        self._what, self._done, self._step_began = what, 0, time.monotonic()
-        self._draw()
-
-        def advance(number: int) -> None:
-            self._done += number
-            self._draw()
-
-        return advance
-
-    def _draw(self) -> None:
-        if self._is_terminal:
-            counter = f" {abs(self._done):,}{' to go' if self._done < 0 else ''}" if self._done else ""
-            self._live.update(Spinner("dots", f"{self._what}{counter}"))
-
-    def _finish(self) -> None:
-        if self._what:
-            seconds = time.monotonic() - self._step_began
-            counter = f" {self._done:,}" if self._done > 0 else ""
-            progress_console.print(f"[green]✓[/] {self._what}{counter} [dim]{seconds:.1f} s[/]")
-            self._what = ""
 
 
 def show(results: Results, shown_tenant: str, data_dir: Path) -> None:

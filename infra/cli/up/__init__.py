@@ -73,6 +73,6 @@ def up(
         sinks=sinks,
         log_limit=log_limit,
         reset=reset,
-        ticks=chosen != "embedded" or was_given("tick_after_s"),
+        given=frozenset(name for name in ("tick_after_s", "flush_interval_s") if was_given(name)),
     )
     run(settings, wanted, data_dir=Path(settings.data_dir), as_json=as_json)

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Final
 
+from infra.cli.up.probes import Drain, Left, is_ready
 from infra.cli.up.screen import Screen
-from infra.cli.up.stack import BROKER, STORE, Service, Stack
+from infra.cli.up.stack import BROKER, STORE, Stack
 from infra.cli.up.upkeep import bound_log, check_memory
-from infra.errors import EmbeddedError, TokenmillError
-from infra.lag import consumer_lag
+from infra.errors import EmbeddedError
 from infra.supervisor import Ending, GaveUp, Process, Step, Supervisor
-from sinks.kafka_log import group_of
-from sinks.runner import topic_sinks
-from streams.transactions import group_id
 
 _LOOK_S: Final = 0.2
 _UPKEEP_S: Final = 2.0
-_WORKERS_UNTIL_S, _DRAIN_UNTIL_S, _SINKS_UNTIL_S, _STORE_UNTIL_S, _BROKER_UNTIL_S = 4.5, 7.0, 8.0, 9.3, 9.8
+_READ_UNTIL_S, _WORKERS_UNTIL_S, _STORED_UNTIL_S, _SINKS_UNTIL_S = 2.0, 4.5, 6.5, 8.0
+_STORE_UNTIL_S, _BROKER_UNTIL_S = 9.0, 9.5
 """The end of everything, in seconds from the request; what one step does not need the later ones have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What was in the log and not read when everything stopped: by the workers and by the sinks; None: not known."""
-
-    unrated: int | None = None
-    unstored: int | None = None
 
 
 class Keeper:
@@ -80,7 +66,7 @@ class Keeper:
         """
         while self._not_ready and not self._asked:
             self._round()
-            self._not_ready = {name: each for name, each in self._not_ready.items() if not is_ready(each)}
+            self._not_ready = {name: each for name, each in self._not_ready.items() if not is_ready(each.metrics)}
         return not self._asked
 
     def until_asked(self) -> None:
@@ -134,84 +120,33 @@ class Keeper:
     def stop(self) -> Left:
         """End everything in order, within ten seconds: workers commit, sinks store the rest, then ClickHouse, then the broker.
 
-        A further signal ends everything at once.
+        Where the log goes with the broker, workers and sinks first read what is in it. A further signal ends everything
+        at once.
         """
         self._screen.stopping()
         asked = self._asked
-        keeps = self._stack.broker is None or not self._stack.broker.part.final
-        drain = _Drain(self._stack, enough=keeps)
-        ending = Ending(self._supervisor, self._steps(drain), time.monotonic)
+        log_is_gone = self._stack.broker is not None and bool(self._stack.broker.part.final)
+        workers, sinks = self._drain("worker", log_is_gone), self._drain("sink", log_is_gone)
+        ending = Ending(self._supervisor, self._steps(workers, sinks), time.monotonic)
         while not ending.done and self._asked == asked:
             ending.look()
             time.sleep(0.05)
         killed = ending.killed + self._supervisor.kill()
-        self._screen.stopped(killed, drain.left, log_is_gone=not keeps)
-        return drain.left
+        left = Left(workers.behind, sinks.behind)
+        self._screen.stopped(killed, ending.ended_s, left, log_is_gone=log_is_gone)
+        return left
 
-    def _steps(self, drain: _Drain) -> list[Step]:
-        workers, sinks = self._stack.names("worker"), self._stack.names("sink")
+    def _drain(self, role: str, wanted: bool) -> Drain:
+        services = [service for service in self._stack.services if service.role == role]
+        return Drain([service.metrics for service in services] if wanted else (), time.monotonic)
+
+    def _steps(self, workers: Drain, sinks: Drain) -> list[Step]:
         steps = [
-            Step(workers, _WORKERS_UNTIL_S),
-            Step(sinks, _SINKS_UNTIL_S, drain.done, _DRAIN_UNTIL_S),
+            Step(self._stack.names("worker"), _WORKERS_UNTIL_S, workers.done, _READ_UNTIL_S),
+            Step(self._stack.names("sink"), _SINKS_UNTIL_S, sinks.done, _STORED_UNTIL_S),
         ]
         if self._stack.store is not None:
             steps.append(Step((STORE,), _STORE_UNTIL_S))
         if self._stack.broker is not None:
             steps.append(Step((BROKER,), _BROKER_UNTIL_S))
         return steps
-
-
-class _Drain:
-    """Waits, beside the end, until the sinks have stored what the workers committed last.
-
-    Only where the log goes with the broker: another one keeps it, and the next sink goes on where this one stopped.
-    """
-
-    def __init__(self, stack: Stack, *, enough: bool) -> None:
-        """`enough`: nothing needs to be waited for."""
-        self._settings = stack.settings
-        self._groups = {
-            "unrated": (
-                group_id(stack.settings),
-                (stack.settings.topics.gpu_samples, stack.settings.topics.usage_events),
-            ),
-            "unstored": (group_of(stack.settings), tuple(topic_sinks(stack.settings))),
-        }
-        self._done = threading.Event()
-        self._asked = False
-        self.left = Left()
-        if enough:
-            self._done.set()
-
-    def done(self) -> bool:
-        """Whether nothing is left to wait for; the first call begins to look."""
-        if not self._asked and not self._done.is_set():
-            self._asked = True
-            threading.Thread(target=self._watch, name="drain", daemon=True).start()
-        return self._done.is_set()
-
-    def _watch(self) -> None:
-        try:
-            while not self._done.is_set():
-                unstored = self._behind("unstored")
-                self.left = Left(self.left.unrated, unstored)
-                if unstored == 0:
-                    self.left = Left(self._behind("unrated"), 0)
-                    return
-        except TokenmillError:
-            pass  # the broker does not answer any more: what is left is then not known
-        finally:
-            self._done.set()
-
-    def _behind(self, which: str) -> int:
-        group, topics = self._groups[which]
-        return sum(sum(consumer_lag(self._settings, group, topic).values()) for topic in topics)
-
-
-def is_ready(service: Service, opened: Callable[..., object] = urllib.request.urlopen) -> bool:
-    """Whether a service says that it has its share of the work."""
-    try:
-        opened(f"http://{service.metrics}/readyz", timeout=0.5)
-    except (OSError, urllib.error.URLError):
-        return False
-    return True

@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from infra import migrations
 from infra import topics as kafka_topics
 from infra.card_files import EXAMPLES
 from infra.cli.cards import load_cards
-from infra.cli.demo.screen import Steps
 from infra.cli.reach import SERVICE_S, require_kafka
+from infra.cli.steps import Steps
 from infra.cli.stopping import clean_up_on_signals
 from infra.cli.up.directory import ENVIRONMENT_FILE, Directory, taken
 from infra.cli.up.keeper import Keeper
@@ -31,7 +31,13 @@ from schemas.control import DEFAULT_ACCOUNT
 _AUTHOR: Final = "tokenmill up"
 _DEFAULT_CARD: Final = "standard"
 _PRICED_FROM: Final = datetime(2020, 1, 1, tzinfo=UTC)
-_NOT_EXPORTED: Final = ("config", "data_dir", "metrics_address", "log_level", "tick_after_s")
+_NOT_EXPORTED: Final = ("config", "data_dir", "metrics_address", "log_level", "tick_after_s", "flush_interval_s")
+_IN_MEMORY: Final[dict[str, Any]] = {
+    # When somebody tries things out, events of another time come: this machine's clock must not close their periods.
+    "tick_after_s": 0,
+    # Every flush writes the totals that changed anew, and nothing removes the old ones from memory.
+    "flush_interval_s": 2.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +50,16 @@ class Wanted:
     sinks: int
     log_limit: int
     reset: bool
-    ticks: bool
+    given: frozenset[str] = frozenset()
+    """Settings that were given: they hold, whatever suits an embedded broker."""
 
 
 def run(settings: Settings, wanted: Wanted, *, data_dir: Path, as_json: bool) -> None:
     """Run the stack until a signal. Raises TokenmillError when it cannot be started or kept running."""
     clean_up_on_signals()
     settings = replace(settings, data_dir=data_dir.absolute())
-    if not wanted.ticks:
-        # Events of another time come, when somebody tries things out: this machine's clock must not close their periods.
-        settings = replace(settings, tick_after_s=0)
+    if wanted.broker == "embedded":
+        settings = replace(settings, **{name: value for name, value in _IN_MEMORY.items() if name not in wanted.given})
     screen = Screen(as_json=as_json)
     with taken(settings.data_dir, wanted.broker, reset=wanted.reset, own_store=wanted.own_store) as directory:
         try:
@@ -116,8 +122,8 @@ def _publish_examples(settings: Settings) -> str:
         writer.assign(DEFAULT_ACCOUNT, _DEFAULT_CARD, _PRICED_FROM)
     names = ", ".join(card.id for card in cards)
     return (
-        f"The log is new: the example rate cards ({names}) are published, and {_DEFAULT_CARD} prices every tenant that "
-        "has no card of its own."
+        f"The log is new: the example rate cards ({names}) are published, {_DEFAULT_CARD} prices every tenant without a "
+        "card of its own."
     )
 
 

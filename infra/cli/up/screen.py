@@ -16,9 +16,10 @@ from infra.cli.output import console, progress_console
 from infra.supervisor import Died, Event, GaveUp, Started
 
 if TYPE_CHECKING:
-    from infra.cli.up.keeper import Left
+    from infra.cli.up.probes import Left
 
-_SHOWN_FACTS: Final = ("code", "reason", "exception")
+_NOT_SHOWN: Final = ("event", "level", "logger", "timestamp")
+_LONGEST_LINE: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Screen:
             if place.remark:
                 console.print(f"{'':<{width}}  [dim]{place.remark}[/]", soft_wrap=True)
         for remark in overview.remarks:
-            console.print(f"\n{remark}", soft_wrap=True)
+            console.print(f"\n{remark}")
         if overview.environ:
             console.print("\nCommands in this directory find it by themselves; another shell needs:", soft_wrap=True)
             for name, text in overview.environ.items():
@@ -109,10 +110,11 @@ class Screen:
         else:
             self._say("stopping; Ctrl-C again ends everything at once")
 
-    def stopped(self, killed: list[str], left: Left, *, log_is_gone: bool) -> None:
-        """Nothing runs any more."""
+    def stopped(self, killed: list[str], ended_s: Mapping[str, float], left: Left, *, log_is_gone: bool) -> None:
+        """Nothing runs any more. `ended_s`: when each process was gone, in seconds since it began to stop."""
         if self._as_json:
-            self._line("up.stopped", killed=killed, unrated=left.unrated, unstored=left.unstored)
+            left_over = {"unrated": left.unrated, "unstored": left.unstored}
+            self._line("up.stopped", killed=killed, ended_s=dict(ended_s), **left_over)
             return
         if killed:
             self._say(f"[yellow]killed, since it did not end in time: {', '.join(killed)}[/]")
@@ -146,5 +148,8 @@ def _readable(line: str) -> str:
         return line
     if not isinstance(said, dict) or "event" not in said:
         return line
-    facts = [str(said[name]).strip().splitlines()[-1] for name in _SHOWN_FACTS if said.get(name)]
-    return f"{said.get('level', '')} {said['event']}: {', '.join(facts)}".strip(": ")
+    facts = [
+        f"{name}={str(fact).strip().splitlines()[-1]}" for name, fact in said.items() if name not in _NOT_SHOWN and fact
+    ]
+    time = str(said.get("timestamp", ""))[11:19]
+    return f"{time} {said.get('level', '')} {said['event']} {' '.join(facts)}"[:_LONGEST_LINE].strip()

@@ -33,6 +33,7 @@ COMMANDS = {
     "price": Entry("infra.cli.price:price", "Price usage from a file with a card from a file."),
     "ratecard": Entry("infra.cli.ratecard:ratecard", "Check, publish and show rate cards."),
     "reconcile": Entry("infra.cli.reconcile:reconcile", "Is anything missing, doubled or off?"),
+    "schema": Entry("infra.cli.schema:schema", "Show the contracts, check events."),
     "sink": Entry("infra.cli.sink:sink", "Store the topics in ClickHouse."),
     "status": Entry("infra.cli.status:status", "Lag, event time, balance: does it need a person?"),
     "tail": Entry("infra.cli.tail:tail", "Read rated records, signals or dead letters."),

@@ -45,12 +45,14 @@ class Delivery:
 
     `delivered`: the broker has them. `failed`: the broker refused them or was not there in time. `pending`: not
     confirmed; after `close` nobody will know any more. `reasons`: the first few different errors, in words.
+    `delivered_bytes`: size of the delivered records' values.
     """
 
     delivered: int
     failed: int
     pending: int
     reasons: tuple[str, ...] = ()
+    delivered_bytes: int = 0
 
     @property
     def complete(self) -> bool:
@@ -262,7 +264,7 @@ class _Ledger:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._delivered = self._failed = self.outstanding = self.bytes = 0
+        self._delivered = self._failed = self._delivered_bytes = self.outstanding = self.bytes = 0
         self._reasons: dict[str, None] = {}
         self._is_closed = False
 
@@ -279,6 +281,7 @@ class _Ledger:
             self.bytes -= size
             if error is None:
                 self._delivered += events
+                self._delivered_bytes += size
                 return
             self._failed += events
         self.note(error.str())
@@ -295,7 +298,8 @@ class _Ledger:
 
     def report(self, waiting: int) -> Delivery:
         with self._lock:
-            return Delivery(self._delivered, self._failed, self.outstanding + waiting, tuple(self._reasons))
+            pending = self.outstanding + waiting
+            return Delivery(self._delivered, self._failed, pending, tuple(self._reasons), self._delivered_bytes)
 
 
 def _producer_config(settings: Settings, buffer_bytes: int, delivery_timeout_s: float) -> dict[str, object]:

@@ -1,77 +1,107 @@
 """`tokenmill emit`: send a trace or a synthetic workload."""
 
+import re
+import sys
 from datetime import datetime
 from pathlib import Path
 
 import click
 
 from infra.cli.options import KAFKA, Instant, with_settings
-from infra.cli.output import print_json, progress_bar
+from infra.cli.output import progress_bar, working
 from infra.cli.reach import require_topics
 from infra.config import Settings
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Duration(click.ParamType):
+    """A length of time: a number with s, m, h or d; a number alone is seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", str(value).strip())
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is not a duration such as 90s, 30m or 2h", param, ctx)
+        return float(match[1]) * _UNITS_S[match[2] or "s"]
 
 
 @click.command(
     epilog="""\b
 Examples:
-  tokenmill emit             200,000 synthetic requests and their GPU samples
-  tokenmill emit --requests 1000000 --seed 7
-  tokenmill emit --trace AzureLLMInferenceTrace_conv.csv"""
+  tokenmill emit               200,000 synthetic requests and their GPU samples
+  tokenmill emit --rate 2000   2,000 events a second by the clock, until Ctrl-C
+  tokenmill emit --rate 500 --duration 30m --profile chat --tenants 50
+  tokenmill emit --requests 1000000 --hours 24 --seed 7 --duplicates 0.02
+  tokenmill emit --trace AzureLLMInferenceTrace_conv.csv
+  tokenmill emit --dry-run     what would be sent, by tenant, model and class"""
 )
 @click.option(
     "--trace", type=click.Path(path_type=Path, dir_okay=False), help="replay this trace (Azure, Mooncake, BurstGPT)"
 )
-@click.option("--tenants", type=click.IntRange(1), default=8, show_default=True, help="number of tenants")
-@click.option("--models", type=click.IntRange(1), default=4, show_default=True, help="number of models")
-@click.option("--seed", type=int, default=0, show_default=True, help="equal seeds give equal events")
+@click.option("--requests", type=click.IntRange(1), help="synthetic requests; with --rate, events  [default: 200000]")
+@click.option("--hours", type=click.IntRange(1), help="hours of event time, without --rate  [default: 6]")
+@click.option("--rate", type=click.FloatRange(0.01, 500_000), help="events per second by the clock")
+@click.option("--duration", type=Duration(), help="with --rate: how long, such as 90s, 30m or 2h")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="equal seeds give equal events")
+@click.option("--start", type=Instant(), help="where event time starts  [default: 2026-01-01, with --rate now]")
 @click.option(
-    "--start", type=Instant(), default="2026-01-01T00:00:00Z", show_default=True, help="where relative clocks start"
+    "--profile",
+    type=click.Choice(["mixed", "chat", "code", "agent", "batch", "fine-tuning"]),
+    help="kind of traffic  [default: mixed]",
 )
-@click.option("--requests", type=click.IntRange(1), default=200_000, show_default=True, help="synthetic requests")
-@click.option(
-    "--hours", type=click.IntRange(1), default=6, show_default=True, help="hours of event time of the workload"
-)
+@click.option("--tenants", type=click.IntRange(1, 10_000), default=8, show_default=True, help="number of tenants")
+@click.option("--models", type=click.IntRange(1, 100), default=4, show_default=True, help="number of models")
+@click.option("--gpus", type=click.IntRange(1), help="GPUs that serve  [default: as many as are busy for 60 %]")
+@click.option("--errors", type=click.FloatRange(0, 0.5), help="share of requests that fail  [default: 0.03]")
+@click.option("--late", type=click.FloatRange(0, 0.5), help="share of events that are minutes late  [default: 0.01]")
+@click.option("--duplicates", type=click.FloatRange(0, 0.5), help="share of events sent twice  [default: 0.005]")
+@click.option("--dry-run", is_flag=True, help="send nothing; print what would be sent")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @with_settings(*KAFKA)
 def emit(
     settings: Settings,
     trace: Path | None,
+    requests: int | None,
+    hours: int | None,
+    rate: float | None,
+    duration: float | None,
+    seed: int,
+    start: datetime | None,
+    profile: str | None,
     tenants: int,
     models: int,
-    seed: int,
-    start: datetime,
-    requests: int,
-    hours: int,
+    gpus: int | None,
+    errors: float | None,
+    late: float | None,
+    duplicates: float | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Send a trace or a synthetic workload into the log, and say whether all of it arrived.
 
-    A malformed row of a trace is reported with its line, goes to the dead letters and counts as offered.
+    With --rate, events come as fast as asked and their times follow the clock; else they are sent as fast as possible.
+    A malformed row of a trace is reported with its line, goes to the dead letters and counts as offered. Ctrl-C sends
+    what is under way and says what the log has confirmed.
     """
-    from infra.cli.feeding import feed_trace, feed_workload, show_rejected
-    from producers.trace import TraceOptions, open_trace
-    from producers.workload.workload import Workload
+    from infra.cli.emitting import Asked, show_fed
+    from infra.cli.outlet import interruptible
 
-    opened = None if trace is None else open_trace(trace, TraceOptions(tenants, models, seed, start))
-    require_topics(settings, settings.topics.usage_events, settings.topics.gpu_samples)
-    with progress_bar("sending events") as advance:
-        if opened is not None:
-            fed = feed_trace(settings, opened, advance)
-        else:
-            workload = Workload(seed=seed, tenants=tenants, models=models, requests=requests, start=start, hours=hours)
-            fed = feed_workload(settings, workload, advance)
-    show_rejected(fed)
-    if as_json:
-        print_json(
-            {
-                "events": fed.events,
-                "samples": fed.samples,
-                "malformed_rows": fed.rejected_rows,
-                "events_per_s": fed.events_per_s,
-            }
-        )
+    asked = Asked(
+        trace, requests, hours, rate, duration, seed, start, profile, tenants, models, gpus, errors, late, duplicates
+    )
+    asked.refuse_what_has_no_effect()
+    chosen = asked.choose()
+    if dry_run:
+        with working("counting what would be sent"):
+            rehearsal = chosen.rehearse()
+        rehearsal.show(as_json=as_json)
         return
-    samples = f" and {fed.samples:,} GPU samples" if fed.samples else ""
-    click.echo(f"delivered {fed.events:,} events{samples} in {fed.seconds:.1f} s ({fed.events_per_s:,}/s)")
-    if fed.rejected_rows:
-        click.echo(f"{fed.rejected_rows:,} malformed rows among them: they become dead letters")
+    require_topics(settings, settings.topics.usage_events, settings.topics.gpu_samples)
+    with interruptible() as interrupt, progress_bar("sending events", chosen.total) as advance:
+        fed = chosen.feed(settings, advance, interrupt)
+    show_fed(fed, as_json=as_json)
+    if fed.signal is not None:
+        sys.exit(128 + fed.signal)

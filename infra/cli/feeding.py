@@ -1,15 +1,15 @@
 """Sending a trace or a synthetic workload into the log, with progress."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
+from infra.cli.outlet import Interrupt, Outlet, Sent
 from infra.cli.output import remark
 from infra.config import Settings
-from producers.emitter import Delivery, Emitter
 from producers.rejected import Rejected
 from producers.trace import Trace
 from producers.workload.workload import Workload
@@ -18,19 +18,23 @@ from schemas.kinds import Kind
 Advance = Callable[[int], None]
 """Called with the number of events that were just handed over."""
 
-_DELIVERY_S = 120.0
 _SHOWN_REJECTS = 1_000
+_MADE_BEFORE = 1_000_000
+"""A workload of up to so many requests is made before the clock starts: what is measured is sending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """What was sent: events offered, GPU samples, the rows of a trace that are no events (the first ones), seconds taken."""
+    """What was sent: events and GPU samples that the broker has, the rows of a trace that are no events (the first ones),
+    seconds taken, what was not confirmed, and the signal that ended it early."""
 
     events: int
     samples: int
     rejected: tuple[Rejected, ...]
     rejected_rows: int
     seconds: float
+    sent: Sent
+    signal: int | None = None
 
     @property
     def events_per_s(self) -> int:
@@ -46,47 +50,56 @@ def show_rejected(fed: Fed) -> None:
         remark(f"... and {fed.rejected_rows - len(fed.rejected):,} more malformed rows: all are dead letters")
 
 
-def feed_trace(settings: Settings, trace: Trace, advance: Advance) -> Fed:
-    """Replay a trace. Raises DeliveryError when the broker did not take everything."""
+def fed_of(sent: Sent, began: float, signal: int | None) -> Fed:
+    """What became of everything that was sent since `began` (monotonic seconds)."""
+    return Fed(sent.events.delivered, sent.samples.delivered, (), 0, time.monotonic() - began, sent, signal)
+
+
+def feed_trace(settings: Settings, trace: Trace, advance: Advance, interrupt: Interrupt | None = None) -> Fed:
+    """Replay a trace. Raises DeliveryError when the broker did not take everything, unless it is interrupted."""
     rejected: list[Rejected] = []
     rejected_rows = 0
     began = time.monotonic()
-    with Emitter(settings, trace.source) as emitter:
+    with Outlet(settings) as outlet:
         for item in trace:
+            if interrupt is not None and interrupt.signal:
+                break
             if isinstance(item, Rejected):
-                emitter.emit_rejected(item)
+                outlet.reject(trace.source, item)
                 rejected_rows += 1
                 if len(rejected) < _SHOWN_REJECTS:
                     rejected.append(item)
                 advance(1)
             else:
-                emitter.emit_batch(item)
+                outlet.send(Kind.TOKEN_USAGE, item)
                 advance(item.num_rows)
-        delivery = emitter.close(_DELIVERY_S).require()
-    return Fed(delivery.delivered, 0, tuple(rejected), rejected_rows, time.monotonic() - began)
+        sent = _close(outlet, interrupt)
+    signal = interrupt.signal if interrupt else None
+    delivered = sent.events.delivered
+    return Fed(delivered, 0, tuple(rejected), rejected_rows, time.monotonic() - began, sent, signal)
 
 
-def feed_workload(settings: Settings, workload: Workload, advance: Advance) -> Fed:
-    """Send a workload's events and GPU samples. Raises DeliveryError when the broker did not take everything."""
-    # Made before the clock starts: what is measured is sending.
-    events, samples = list(workload.batches()), list(workload.gpu_samples())
+def feed_workload(settings: Settings, workload: Workload, advance: Advance, interrupt: Interrupt | None = None) -> Fed:
+    """Send a workload's events and GPU samples. Raises DeliveryError when the broker did not take everything, unless it
+    is interrupted."""
+    flow: Iterable[tuple[Kind, pa.RecordBatch]] = workload.flow()
+    if workload.requests <= _MADE_BEFORE:
+        flow = list(flow)
     began = time.monotonic()
-    sent_samples = _send(settings, Kind.GPU_UTILIZATION, iter(samples), advance)
-    sent_events = _send(settings, Kind.TOKEN_USAGE, iter(events), advance)
-    return Fed(sent_events.delivered, sent_samples.delivered, (), 0, time.monotonic() - began)
-
-
-def _send(settings: Settings, kind: Kind, batches: Iterator[pa.RecordBatch], advance: Advance) -> Delivery:
-    """Each batch by the emitter of its source; a batch comes from one source."""
-    delivered = 0
-    with ExitStack() as stack:
-        emitters: dict[str, Emitter] = {}
-        for batch in batches:
-            source = batch.column("source")[0].as_py()
-            if source not in emitters:
-                emitters[source] = stack.enter_context(Emitter(settings, source, kind=kind))
-            emitters[source].emit_batch(batch)
+    with Outlet(settings) as outlet:
+        for kind, batch in flow:
+            if interrupt is not None and interrupt.signal:
+                break
+            outlet.send(kind, batch)
             advance(batch.num_rows)
-        for emitter in emitters.values():
-            delivered += emitter.close(_DELIVERY_S).require().delivered
-    return Delivery(delivered, 0, 0)
+        sent = _close(outlet, interrupt)
+    return fed_of(sent, began, interrupt.signal if interrupt else None)
+
+
+def _close(outlet: Outlet, interrupt: Interrupt | None) -> Sent:
+    sent = outlet.close(partial(_interrupted, interrupt))
+    return sent if _interrupted(interrupt) else sent.require()
+
+
+def _interrupted(interrupt: Interrupt | None) -> bool:
+    return interrupt is not None and interrupt.signal is not None

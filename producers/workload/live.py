@@ -17,7 +17,6 @@ from producers.workload.arrivals import CELL_S, SteadyTimetable
 from producers.workload.engine import Engine, Plan, rates_by_class
 from producers.workload.figures import PROFILES
 from producers.workload.load import Served
-from producers.workload.requests import Requests
 from producers.workload.samples import UNIT_S, Sampler
 from producers.workload.shares import USUAL, Faults
 from producers.workload.workload import bounded, model_names, tenant_names
@@ -30,10 +29,11 @@ _LEASE_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Second:
-    """Events that arrive one after the other within a short time, and the GPU samples of the time before them.
+class Stretch:
+    """Events that arrive one after the other within some seconds, and GPU samples up to the end of that time.
 
-    `events` is in order of arrival with `arrival_s`, seconds from the start of the workload; rows of all sources.
+    `events` and `arrival_s` (seconds from the start of the workload) are in order of arrival; rows and samples are of all
+    sources and nodes.
     """
 
     events: pa.RecordBatch
@@ -102,7 +102,7 @@ class LiveWorkload:
         rates = [Fraction(rate).limit_denominator(10**6) for rate in per_second]
         return Engine(plan, SteadyTimetable(self.seed, rates))
 
-    def seconds(self) -> Iterator[Second]:
+    def stretches(self) -> Iterator[Stretch]:
         """Everything from the start on, for ever, some seconds at a time."""
         engine, plan = self.engine, self.engine.plan
         served = Served(engine.pools)
@@ -111,13 +111,10 @@ class LiveWorkload:
             first_cell = served.cell
             samples: list[pa.RecordBatch] = []
             if (until_s := chunk.end_s // UNIT_S * UNIT_S) // CELL_S > first_cell:
-                samples = list(sampler.batches(served.take(until_s), first_cell))
+                samples = [sampler.whole(served.take(until_s), first_cell)]
             if chunk.end_s <= self.warm_up_s:
                 continue
-            yield Second(engine.events(rows), self._since_start(rows), [*self._sent(samples)])
-
-    def _since_start(self, rows: Requests) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return rows.arrival_us / 1e6 - self.warm_up_s
+            yield Stretch(engine.events(rows), rows.arrival_us / 1e6 - self.warm_up_s, [*self._sent(samples)])
 
     def _sent(self, samples: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Samples from the start on: none of the warm-up."""

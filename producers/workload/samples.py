@@ -73,14 +73,23 @@ class Sampler:
 
         Batches of GpuUtilization in order of time, each from one node's agent (one `source`).
         """
+        yield from self._cut(self._columns(shares, first_cell))
+
+    def whole(self, shares: Floats, first_cell: int) -> pa.RecordBatch:
+        """The same as one batch of all nodes, in order of time."""
+        columns = self._columns(shares, first_cell)
+        order = np.lexsort((columns["series"], columns["time_s"]))
+        return self._batch({name: column[order] for name, column in columns.items()})
+
+    def _columns(self, shares: Floats, first_cell: int) -> dict[str, Ints | Floats]:
         balanced = self._balanced(shares, first_cell)
         parts = [
-            _Columns(self, [each for each in self._series if each.board.interval_s == interval]).make(
+            _Group(self, [each for each in self._series if each.board.interval_s == interval]).make(
                 balanced, first_cell, interval
             )
             for interval in sorted({gpu.interval_s for gpu in self._fleet})
         ]
-        yield from self._cut({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _balanced(self, shares: Floats, first_cell: int) -> dict[int, Floats]:
         """The busy share of each shared series (by its position) per cell: uneven, but in sum that of the pool."""
@@ -158,7 +167,7 @@ class Sampler:
 
 
 @dataclass(slots=True)
-class _Columns:
+class _Group:
     """Makes the samples of all series with one interval: arrays of shape (series, samples), as flat columns."""
 
     sampler: Sampler

@@ -202,6 +202,15 @@ def secret() -> Kind[str]:
 def _printable(text: str) -> str:
     if any(sign in text for sign in "\0\r\n"):
         raise ValueError("must be one line")
+    return _text(text)
+
+
+def _text(text: str) -> str:
+    """The text, when it can be written: bytes that are no UTF-8 come as half characters. Raises ValueError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8 text") from None
     return text
 
 
@@ -218,6 +227,7 @@ def servers() -> Kind[str]:
     def parse(text: str) -> str:
         found = [server.strip() for server in text.split(",")]
         for server in found:
+            _printable(server)
             if "@" in server:
                 raise ValueError("takes no user or password: set kafka_user and kafka_password_file")
             host, colon, number = server.rpartition(":")
@@ -257,6 +267,8 @@ def kafka_options() -> Kind[Mapping[str, str]]:
             raise ValueError(f"must be a JSON object{where}") from None
         if not isinstance(options, dict) or not all(isinstance(value, str) for value in options.values()):
             raise ValueError('must be a JSON object of strings, such as {"client.rack": "a"}')
+        for name, value in options.items():
+            _printable(name + _text(value).replace("\n", ""))  # a PEM has many lines
         for owned in OWNED_OPTIONS:
             if owned in options:
                 raise ValueError(f"may not hold {owned}: tokenmill sets it; leave it out")

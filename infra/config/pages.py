@@ -67,7 +67,7 @@ def plain(value: object) -> object:
     if isinstance(value, ClickHouseAddress):
         return value.text()
     if isinstance(value, Path):
-        return str(value)
+        return str(value).encode(errors="replace").decode()  # a name may hold bytes that are no UTF-8
     if isinstance(value, tuple):
         return list(value)
     return "" if value is None else value

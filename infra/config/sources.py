@@ -55,7 +55,7 @@ def from_flags(overrides: Mapping[str, str], flags: Mapping[str, str], problems:
         if name not in catalog():
             problems.append(f"{flag}: no setting is called {name!r}{_did_you_mean(name)}")
             continue
-        shown = f" {text!r}" if _may_be_shown(catalog()[name], text) else ""
+        shown = f" {_short(repr(text))}" if _may_be_shown(catalog()[name], text) else ""
         yield Given(name, text, FLAG, flag, flag + shown)
 
 
@@ -69,7 +69,7 @@ def from_environment(environ: Mapping[str, str], problems: Problems) -> Iterator
         if meant is not None:
             problems.append(f"{variable} is no setting, did you mean {meant}?")
         elif setting is not None and variable == setting.variable:
-            shown = f"={text!r}" if _may_be_shown(setting, text) else ""
+            shown = f"={_short(repr(text))}" if _may_be_shown(setting, text) else ""
             yield Given(setting.name, text, ENVIRONMENT, variable, variable + shown)
 
 
@@ -85,7 +85,7 @@ def from_file(path: Path, named_by: str, problems: Problems) -> Iterator[Given]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         problems.append(f"{path}:{line}: is not UTF-8 text (byte 0x{error.object[error.start]:02x}): save it as UTF-8")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # the parser's own, a number of 5,000 digits, a thousand brackets
         problems.append(_syntax_problem(path, text, str(error)))
     else:
         yield from _Document(path, key_lines(text.replace("\r\n", "\n")), problems).values(document)
@@ -151,8 +151,8 @@ class _Document:
             except ValueError as error:
                 self.problems.append(f"{shown}: {error}")
             else:
-                if setting.kind.is_path and text:
-                    text = str(self.path.parent / Path(text).expanduser())
+                if setting.kind.is_path and text and not text.startswith("~"):
+                    text = str(self.path.parent / text)
                 yield Given(setting.name, text, FILE, place, shown)
 
     def _settings(self, document: Mapping[str, object]) -> Iterator[tuple[Setting, tuple[str, ...], object]]:
@@ -240,7 +240,9 @@ def _as_text(setting: Setting, value: object) -> str:
         return ",".join(str(item) for item in value)
     if not isinstance(value, int | float) or type(value) not in kind.toml:
         if isinstance(value, int | float) and str in kind.toml and kind.toml == (str,):
-            raise ValueError("is a number; must be text in quotes" + ("" if setting.hidden else f': "{value}"'))
+            raise ValueError(
+                "is a number; must be text in quotes" + ("" if setting.hidden else f': "{_short(str(value))}"')
+            )
         raise wrong
     return repr(value)
 
@@ -273,9 +275,14 @@ def _type_name(value: object) -> str:
     return "a table" if isinstance(value, dict) else "a date or time"
 
 
+_LONGEST = 80
 _OF_JSON = (str, int, float, list, dict)
 
 
 def _shown(value: object) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, _OF_JSON) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return _short(text)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.config import KafkaSettings, Settings
 from infra.errors import BrokerError
 from infra.kafka import Record, read_all, write
 from infra.topics import apply, log_epoch
+from producers import control
 from producers.control import ControlWriter, read_catalog
 from producers.errors import ControlError
 from schemas.control import AccountAssigned, RateCardActivated, Tick, decode_control
@@ -64,6 +66,84 @@ def test_another_content_of_a_published_version_is_refused_and_writes_nothing(se
         assert writer.publish_card({**CARD, "version": 2, "currency": "EUR"})
     assert len(records(settings)) == 2 * settings.partitions
     assert set(read_catalog(settings).cards) == {("standard", "1"), ("standard", "2")}
+
+
+def test_several_cards_are_published_together_or_not_at_all(settings: Settings) -> None:
+    gold = {**CARD, "id": "gold"}
+    with ControlWriter(settings, "ada") as writer:
+        assert writer.publish_cards([CARD, gold, dict(gold)]) == [True, True, True]
+        assert writer.publish_cards([gold, {**gold, "version": 2}]) == [False, True]
+        before = len(records(settings))
+        assert before == 3 * settings.partitions
+        with pytest.raises(ControlError, match="published with other content"):
+            writer.publish_cards([{**CARD, "id": "new"}, {**CARD, "currency": "EUR"}])
+        with pytest.raises(ControlError, match="card new version 1 is given twice with different content"):
+            writer.publish_cards([{**CARD, "id": "new"}, {**CARD, "id": "new", "currency": "EUR"}])
+    assert len(records(settings)) == before
+    assert {card for card, _ in read_catalog(settings).cards} == {"standard", "gold"}
+
+
+def test_a_publication_that_breaks_off_reaches_no_partition_and_not_the_catalogue(
+    apache: Broker, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_settings(apache)
+    apply(made)
+    written: list[str] = []
+    produce = control._produce
+
+    def break_off(producer: Producer, topic: str, *rest: Any) -> None:
+        if topic == made.topics.rating_catalog:
+            producer.flush()  # what was written lies in the log, uncommitted
+            raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, "broken off", txn_requires_abort=True))
+        written.append(topic)
+        produce(producer, topic, *rest)
+
+    with ControlWriter(made, "ada") as writer:
+        monkeypatch.setattr(control, "_produce", break_off)
+        with pytest.raises(BrokerError, match="trying again is safe"):
+            writer.publish_card(CARD)
+        assert len(written) == made.partitions
+        assert records(made) == []
+        assert not read_catalog(made).cards
+        monkeypatch.setattr(control, "_produce", produce)
+        assert writer.publish_card(CARD)
+    assert sorted(message.partition() for message in records(made)) == list(range(made.partitions))
+
+
+def test_prices_of_a_tenants_own_are_part_of_its_assignment(settings: Settings) -> None:
+    own = {"x": {"model": "per_unit", "price": "0.10"}}
+    with ControlWriter(settings, "ada") as writer:
+        writer.publish_card(CARD)
+        assert writer.assign("tenant-0001", "standard", JANUARY, plan="gold", overrides=own)
+        assert not writer.assign("tenant-0001", "standard", JANUARY, plan="gold", overrides=own)
+        with pytest.raises(ControlError, match="assigned to card standard in another way from 2026-01-01") as conflict:
+            writer.assign("tenant-0001", "standard", JANUARY, plan="gold")
+        assert conflict.value.code == "assignment_conflict"
+        with pytest.raises(ControlError, match=r"overrides: .*price is a float"):
+            writer.assign("tenant-0002", "standard", JANUARY, overrides={"x": {"price": 0.1}})
+    (assigned,) = read_catalog(settings).assignments.values()
+    assert (assigned.plan, assigned.overrides) == ("gold", own)
+
+
+@pytest.mark.parametrize(
+    ("start", "options", "words"),
+    [
+        (JANUARY + timedelta(minutes=30), {}, "effective_from 2026-01-01T00:30:00Z cuts a window"),
+        (
+            JANUARY,
+            {"effective_to": JANUARY + timedelta(seconds=7201)},
+            "effective_to 2026-01-01T02:00:01Z cuts a window",
+        ),
+        (JANUARY, {"overrides": {"x": {"note": "x" * 600_000}}}, "at most 524288 are allowed"),
+    ],
+    ids=["from", "to", "too large"],
+)
+def test_an_assignment_that_cannot_hold_is_refused_without_a_broker(
+    start: datetime, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ControlError, match=words) as caught:
+        ControlWriter(Settings(kafka=KafkaSettings("127.0.0.1:1")), "ada").assign("t", "standard", start, **options)
+    assert (caught.value.code, caught.value.exit_code) == ("invalid_assignment", 2)
 
 
 def test_an_assignment_reaches_its_tenants_partition_the_default_every_one(settings: Settings) -> None:
@@ -138,6 +218,7 @@ def test_a_strange_catalogue_entry_is_named(settings: Settings) -> None:
         ({"id": "x", "version": True}, "needs a version"),
         ({"id": "x", "version": 1, "price": 0.1}, "is a float"),
         ({"id": "x", "version": 1, "from": JANUARY}, "not plain JSON"),
+        ({"id": "x", "version": 1, "note": "x" * 600_000}, "at most 524288 are allowed"),
     ],
 )
 def test_a_document_that_is_no_card_is_refused_without_a_broker(card: dict[str, object], words: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from rating.card_fields import instant_text
 from rating.cards import RateCard
 from rating.catalog import EVERYONE, Catalog
 from rating.models import PriceModel
+from rating.money import plain
 from rating.windows import WindowSize
 
 _END = datetime(2200, 1, 1, tzinfo=UTC)
@@ -74,25 +76,23 @@ def version_before(catalog: Catalog, card: RateCard) -> RateCard | None:
 
 
 def price_text(charge: PriceModel, unit: str) -> str:
-    """A charge in one line: `0.15 per 1,000,000 tokens`, tiers one after another."""
+    """A charge in one line: `0.15 per 1,000,000 tokens`, or tier by tier `0.8 up to 500,000, 0.6 above, per ...`."""
+    segments = charge.segments()
     parts = []
-    for segment in charge.segments():
-        price = (
-            f"{segment.unit_price:f} per {grouped(segment.per)} {unit}" if segment.unit_price or not segment.fee else ""
-        )
-        fee = f"{segment.fee:f} flat" if segment.fee else ""
-        text = " + ".join(part for part in (fee, price) if part)
-        if segment.upper is not None:
-            text += f" up to {grouped(segment.upper)}"
-        elif segment.lower:
-            text += f" above {grouped(segment.lower)}"
-        parts.append(text)
-    return ", ".join(parts)
+    for segment in segments:
+        amounts = [f"{plain(segment.fee)} flat"] if segment.fee else []
+        amounts += [plain(segment.unit_price)] if segment.unit_price or not segment.fee else []
+        reach = f" up to {grouped(segment.upper)}" if segment.upper is not None else " above" if segment.lower else ""
+        parts.append(" + ".join(amounts) + reach)
+    if not any(segment.unit_price or not segment.fee for segment in segments):
+        return ", ".join(parts)
+    return f"{', '.join(parts)}{',' if len(parts) > 1 else ''} per {grouped(segments[0].per)} {unit}"
 
 
-def grouped(number: object) -> str:
-    """Digits in groups."""
-    return f"{number:,f}".rstrip("0").rstrip(".") if "." in f"{number:f}" else f"{number:,f}"
+def grouped(number: Decimal) -> str:
+    """A decimal without needless zeros, digits in groups: 1,000,000."""
+    whole, _, part = plain(number).partition(".")
+    return f"{int(whole):,}" + (f".{part}" if part else "")
 
 
 def match_text(constraints: Iterable[tuple[str, str]], above: int | None = None, up_to: int | None = None) -> str:
@@ -117,10 +117,10 @@ def _prices(card: RateCard) -> dict[str, str]:
             sku.match.constraints().items(), context.above if context else None, context.up_to if context else None
         )
         name = f"{sku.sku} ({what})" if what else sku.sku
-        found[name] = f"{price_text(sku.charge, sku.measure.unit)}"
-    found |= {fee.sku: f"{fee.amount:f} a month" for fee in card.flat_fees}
+        found[name] = price_text(sku.charge, sku.measure.unit)
+    found |= {fee.sku: f"{plain(fee.amount)} a month" for fee in card.flat_fees}
     if card.minimum is not None:
-        found[card.minimum.sku] = f"{card.minimum.amount:f} a month at least"
+        found[card.minimum.sku] = f"{plain(card.minimum.amount)} a month at least"
     return found
 
 

@@ -15,6 +15,7 @@ from infra.errors import ConfigurationError
 from rating.card_fields import instant_text
 from rating.cards import RateCard, Sku
 from rating.catalog import EVERYONE
+from rating.money import plain
 from schemas.instants import format_instant
 
 
@@ -119,15 +120,15 @@ def show_card(card: RateCard) -> None:
     """Print a card as a table of its SKUs, tier by tier, and what else it says."""
     end = f" to {instant_text(card.effective_to)}" if card.effective_to else ""
     title = f"{card.id} version {card.version}: {card.currency}, from {instant_text(card.effective_from)}{end}"
-    made = table(escape(title), "SKU", "for", f"{card.currency}", "per", text=["for", "per"])
+    made = table(escape(title), "SKU", "for", card.currency, "per", "of a month", text=["for", "per", "of a month"])
     for sku in card.skus:
-        for number, (price, per) in enumerate(_prices(sku)):
+        for number, cells in enumerate(_prices(sku)):
             first = number == 0
-            made.add_row(escape(sku.sku) if first else "", escape(_for(sku)) if first else "", price, per)
+            made.add_row(escape(sku.sku) if first else "", escape(_for(sku)) if first else "", *cells)
     for fee in card.flat_fees:
-        made.add_row(escape(fee.sku), "", f"{fee.amount:f}", "month")
+        made.add_row(escape(fee.sku), "", plain(fee.amount), "month", "")
     if card.minimum is not None:
-        made.add_row(escape(card.minimum.sku), "", f"{card.minimum.amount:f}", "month, at least")
+        made.add_row(escape(card.minimum.sku), "", plain(card.minimum.amount), "month", "at least")
     if card.description:
         console.print(escape(card.description))
     console.print(made)
@@ -142,18 +143,17 @@ def _for(sku: Sku) -> str:
     return match_text(sku.match.constraints().items(), above, up_to)
 
 
-def _prices(sku: Sku) -> list[tuple[str, str]]:
-    """Price and what it is for, a row per tier."""
-    unit = sku.measure.unit
-    rows: list[tuple[str, str]] = []
+def _prices(sku: Sku) -> list[tuple[str, str, str]]:
+    """Price, the block it is for, and the part of the month's quantity: a row per tier."""
+    rows: list[tuple[str, str, str]] = []
     for segment in sku.charge.segments():
         reach = ""
         if segment.upper is not None:
-            reach = f", up to {grouped(segment.upper)}"
+            reach = f"up to {grouped(segment.upper)}"
         elif segment.lower:
-            reach = f", above {grouped(segment.lower)}"
+            reach = f"above {grouped(segment.lower)}"
         if segment.fee:
-            rows.append((f"{segment.fee:f}", f"month{reach}"))
+            rows.append((plain(segment.fee), "month", reach))
         if segment.unit_price or not segment.fee:
-            rows.append((f"{segment.unit_price:f}", f"{grouped(segment.per)} {unit}{reach}"))
+            rows.append((plain(segment.unit_price), f"{grouped(segment.per)} {sku.measure.unit}", reach))
     return rows

@@ -70,7 +70,7 @@ class UnratedQuantity:
 class Invoice:
     """A tenant's billing period in one currency. `total` is the sum of the rounded lines.
 
-    `provisional` says that at least one record may still change.
+    `provisional` says that the period of at least one record that is not nothing is still open.
     """
 
     tenant_id: str
@@ -101,7 +101,8 @@ def build_invoice(tenant_id: str, period: str, currency: str, records: Iterable[
     provisional = False
     for record in records:
         _check(record, tenant_id, period, currency, keys)
-        provisional = provisional or record.provisional
+        # A record that fell to nothing is not published again when its period closes.
+        provisional = provisional or (record.provisional and bool(record.quantity or record.amount))
         name = _LineId(record.service_period, record.kind, record.sku, record.meter)
         groups.setdefault(name, []).append(record)
     models = _Models(cards)

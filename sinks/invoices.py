@@ -41,7 +41,8 @@ def list_invoices(client: Client, period: str | None = None) -> list[InvoiceSumm
     """Every tenant, billing period and currency with rated amounts, in that order; of one period if it is given."""
     with store_errors("listing invoices"):
         rows = client.query(
-            "SELECT tenant_id, billing_period, currency, sum(ifNull(amount, 0)), max(provisional) FROM rated "
+            "SELECT tenant_id, billing_period, currency, sum(ifNull(amount, 0)), "
+            "max(provisional AND (quantity != 0 OR ifNull(amount, 0) != 0)) FROM rated "
             "WHERE currency != '' AND ({period:String} = '' OR billing_period = {period:String}) "
             "GROUP BY tenant_id, billing_period, currency ORDER BY tenant_id, billing_period, currency",
             parameters={"period": period or ""},

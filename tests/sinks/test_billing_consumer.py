@@ -137,8 +137,12 @@ def run_script(settings: Settings, database: Path) -> Totals:
 
 def invoiced(client: Client) -> Totals:
     cards = [parse_card(card) for card in CARDS]
-    names = [(each.tenant_id, each.period, each.currency) for each in list_invoices(client)]
-    return {name: load_invoice(client, name[0], name[1], cards, name[2]).total for name in names}
+    totals = {}
+    for each in list_invoices(client):
+        invoice = load_invoice(client, each.tenant_id, each.period, cards, each.currency)
+        assert invoice.provisional == each.provisional
+        totals[each.tenant_id, each.period, each.currency] = invoice.total
+    return totals
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +171,8 @@ def test_its_totals_are_the_invoices_after_duplicates_replays_late_usage_and_adj
     totals = run_script(settings, bills)
     run_until_stored(settings)
     expected = invoiced(database)
+    provisional = {each.period: each.provisional for each in list_invoices(database) if each.tenant_id == "acme"}
+    assert provisional == {"2026-01": False, "2026-02": False, "2026-03": True}, "also where records fell to nothing"
     assert totals == expected
     assert {("acme", "2026-01", "USD"), ("kobe", "2026-02", "JPY"), ("gulf", "2026-03", "KWD")} <= set(totals)
 

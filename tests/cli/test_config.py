@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.config import setting_names
+from infra.embedded.ports import free_port
 from tests.cli.conftest import Ended, Run
 
 SECRET = "hunter2-geheim"
@@ -261,6 +262,19 @@ def test_schema_and_example_are_printed_whatever_is_configured(tokenmill: Run) -
     Path("tokenmill.toml").write_text("nonsense")
     assert json.loads(tokenmill("config", "--schema").out)["type"] == "object"
     assert set(tomllib.loads(tokenmill("config", "--example").out)) >= {"kafka", "clickhouse", "topics"}
+
+
+def test_a_store_named_by_a_file_is_the_one_that_is_asked(tokenmill: Run) -> None:
+    port = free_port()
+    Path("tokenmill.toml").write_text(f'[clickhouse]\nurl = "http://127.0.0.1:{port}/db"\n')
+    assert f"no ClickHouse answers at 127.0.0.1:{port}" in tokenmill("query", "SELECT 1").err
+
+
+def test_an_option_that_librdkafka_refuses_is_named_with_its_place(tokenmill: Run) -> None:
+    Path("tokenmill.toml").write_text("\n[kafka.options]\nnonsense = 1\n")
+    ended = tokenmill("topics", "apply")
+    assert ended.err == 'Error: tokenmill.toml:2: No such configuration property: "nonsense"\n'
+    assert ended.code == 2
 
 
 def test_every_command_takes_the_file_and_reports_its_mistakes(tokenmill: Run) -> None:

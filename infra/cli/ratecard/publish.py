@@ -95,12 +95,12 @@ def _previews(cards: Sequence[tuple[CardFile, RateCard]], new: Sequence[bool], c
 
 
 def _show(preview: _Preview) -> None:
+    if not preview.is_new:
+        return
     card = preview.card
     click.echo(
         f"{card.id} version {card.version}: {card.currency}, {period_text(card.effective_from, card.effective_to)}"
     )
-    if not preview.is_new:
-        return
     if preview.before is not None:
         click.echo(f"  prices that change from version {preview.before.version}: {len(preview.changes)}")
         for change in preview.changes[:_SHOWN]:

@@ -77,6 +77,7 @@ def _run(settings: Settings, wanted: Wanted, directory: Directory, parts: ExitSt
         keeper = parts.enter_context(Keeper(stack, supervisor, screen, wanted.log_limit))
         steps.step(f"starting {_counted(wanted.workers, 'worker')} and {_counted(wanted.sinks, 'sink')}")
         environ = exported(stack)
+        directory.note(wanted.broker, environ)
         try:
             ready = keeper.until_ready()
         except BaseException:
@@ -84,7 +85,6 @@ def _run(settings: Settings, wanted: Wanted, directory: Directory, parts: ExitSt
             raise
     try:
         if ready:
-            directory.note(wanted.broker, environ)
             screen.ready(_overview(stack, wanted, directory, environ, remarks))
             keeper.until_asked()
     finally:

@@ -23,7 +23,7 @@ from infra.supervisor import Part, Process
 BROKER: Final = "broker"
 STORE: Final = "clickhouse"
 _COMMAND = [sys.executable, "-P", "-c", "from infra.cli.main import main; main()"]
-_RESTART_S = 20.0
+_RESTART_S = 60.0
 _APACHE_HEAP_MB = 512
 _LOG_IS_GONE = (
     "it held the log in memory, so the log is gone: start again with --reset, or with --broker apache, which keeps its "
@@ -95,7 +95,12 @@ def start_apache(directory: Directory, stack: ExitStack) -> tuple[KafkaSettings,
     kafka.start()
 
     def restart() -> Process:
-        kafka.restart(timeout_s=_RESTART_S)
+        try:
+            kafka.restart(timeout_s=_RESTART_S)
+        except EmbeddedError:
+            if kafka.pid() is not None:
+                kafka.kill()  # the next attempt begins with a new process
+            raise
         return _present(kafka.process())
 
     running = Running(Part(BROKER, restart), _present(kafka.process()), kafka.log())

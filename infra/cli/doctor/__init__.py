@@ -9,10 +9,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from infra.cli.doctor.broker import broker
+from infra.cli.doctor.broker import broker_checks
 from infra.cli.doctor.check import Check, ok
-from infra.cli.doctor.machine import machine
-from infra.cli.doctor.store import store
+from infra.cli.doctor.machine import machine_checks
+from infra.cli.doctor.store import store_checks
 from infra.cli.local_store import store_of
 from infra.cli.options import with_settings
 from infra.cli.output import console, print_json, working
@@ -53,17 +53,17 @@ def doctor(settings: Settings, probe: bool, as_json: bool) -> None:
 
 
 def _checks(settings: Settings, probe: bool) -> Iterator[Check]:
-    yield from machine(settings)
+    yield from machine_checks(settings)
     # Whatever is wrong with the configuration has been said before a command begins.
     yield ok("configuration", f"deployment {settings.deployment}: `tokenmill config` shows what holds")
-    of_kafka = list(broker(settings, probe))
+    of_kafka = list(broker_checks(settings, probe))
     yield from of_kafka
     with ExitStack() as stack:
         try:
             settings = replace(settings, clickhouse=stack.enter_context(store_of(settings)))
         except StoreError:
             pass  # the first check of the store finds out the same and says so
-        yield from store(settings, with_kafka=all(check.state != "problem" for check in of_kafka))
+        yield from store_checks(settings, with_kafka=all(check.state != "problem" for check in of_kafka))
 
 
 def _show(checks: list[Check]) -> None:

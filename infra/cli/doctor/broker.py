@@ -26,7 +26,7 @@ _PROBE_S: Final = 10.0
 _STATE_TAIL: Final = 64
 
 
-def broker(settings: Settings, probe: bool) -> Iterator[Check]:
+def broker_checks(settings: Settings, probe: bool) -> Iterator[Check]:
     """Every check of Kafka; the first one alone when it does not answer."""
     try:
         there = require_kafka(settings)

@@ -24,7 +24,7 @@ _WORKER_MEMORY: Final = GIB
 """What a worker needs beside its window of event ids (measured: 300 to 700 MiB)."""
 
 
-def machine(settings: Settings) -> Iterator[Check]:
+def machine_checks(settings: Settings) -> Iterator[Check]:
     """Every check that needs neither Kafka nor ClickHouse."""
     yield python(sys.version_info[:3])
     yield packages()

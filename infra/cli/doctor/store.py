@@ -25,7 +25,7 @@ _LITTLE_DISK: Final = 0.1
 _CLOCK_S: Final = 5.0
 
 
-def store(settings: Settings, with_kafka: bool) -> Iterator[Check]:
+def store_checks(settings: Settings, with_kafka: bool) -> Iterator[Check]:
     """Every check of ClickHouse; the first one alone when it does not answer."""
     try:
         client = connect(settings.clickhouse)

@@ -17,7 +17,7 @@ Examples:
 )
 @click.option("--topic", "topics", multiple=True, help="store this topic only; may be given several times")
 @click.option("--accept-new-log", is_flag=True, help="go on although a topic was recreated: its rows are added as new")
-@with_settings(*BOTH, logs="info")
+@with_settings(*BOTH, "metrics_address", logs="info")
 def sink(settings: Settings, topics: tuple[str, ...], accept_new_log: bool) -> None:
     """Run one sink process: every record of the topics is stored exactly once.
 

@@ -17,7 +17,7 @@ Examples:
   tokenmill worker
   TOKENMILL_KAFKA=broker:9092 tokenmill worker --deployment eu-1"""
 )
-@with_settings(*KAFKA, logs="info")
+@with_settings(*KAFKA, "metrics_address", logs="info")
 def worker(settings: Settings) -> None:
     """Run one worker: meters GPUs, rates usage, writes rated records, signals and dead letters.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -67,6 +68,7 @@ def run(settings: Settings, wanted: Wanted, *, data_dir: Path, as_json: bool) ->
                 _run(settings, wanted, directory, parts, screen)
         finally:
             directory.stopped(wanted.broker)
+            gc.freeze()  # or the interpreter walks all that was imported once more before it ends
 
 
 def _run(settings: Settings, wanted: Wanted, directory: Directory, parts: ExitStack, screen: Screen) -> None:

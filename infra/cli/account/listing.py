@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from infra.cli.options import KAFKA, with_settings
 from infra.cli.output import console, print_json, table, working
+from infra.cli.ratecard.impact import short_instant
 from infra.cli.reach import require_topics
 from infra.config import Settings
 from schemas.control import AccountAssigned
@@ -47,8 +48,8 @@ def list_accounts(settings: Settings, tenant: str | None, as_json: bool) -> None
         cells = (
             each.tenant_id,
             each.card_id + (f" ({each.plan})" if each.plan else ""),
-            format_instant(each.effective_from),
-            format_instant(each.effective_to) if each.effective_to else "",
+            short_instant(each.effective_from),
+            short_instant(each.effective_to),
             prices[0] + (f" + {len(prices) - 1}" if len(prices) > 1 else "") if prices else "",
         )
         made.add_row(*(escape(cell) for cell in cells))

@@ -103,6 +103,14 @@ def match_text(constraints: Iterable[tuple[str, str]], above: int | None = None,
     return ", ".join(words)
 
 
+def short_instant(instant: datetime | None) -> str:
+    """An instant for a column of a table: the date, and the time (UTC) when it is not midnight; empty for None."""
+    if instant is None:
+        return ""
+    at = instant.astimezone(UTC)
+    return f"{at:%Y-%m-%d}" if not (at.hour or at.minute) else f"{at:%Y-%m-%d %H:%M}Z"
+
+
 def period_text(start: datetime, end: datetime | None) -> str:
     """A time in words: from an instant on, or from one to another."""
     return f"from {instant_text(start)}" + (f" to {instant_text(end)}" if end else "")

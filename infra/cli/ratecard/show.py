@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 from rich.markup import escape
 
 from infra.cli.cards import published_catalog
 from infra.cli.options import KAFKA, with_settings
 from infra.cli.output import console, print_json, remark, table, working
-from infra.cli.ratecard.impact import affected_by, grouped, match_text
+from infra.cli.ratecard.impact import Affected, affected_by, grouped, match_text, short_instant
 from infra.cli.reach import require_topics
 from infra.config import Settings
 from infra.errors import ConfigurationError
@@ -17,6 +20,9 @@ from rating.cards import RateCard, Sku
 from rating.catalog import EVERYONE
 from rating.money import plain
 from schemas.instants import format_instant
+
+if TYPE_CHECKING:
+    from producers.control import PublishedCatalog
 
 
 @click.command(
@@ -36,48 +42,53 @@ def list_cards(settings: Settings, as_json: bool) -> None:
     with working("reading the catalogue"):
         published = read_catalog(settings)
     catalog, unusable = published_catalog(published, settings)
-    rows: list[dict[str, object]] = []
-    for card in sorted((version.card for version in catalog.versions()), key=lambda card: (card.id, card.version)):
-        record = published.cards[card.id, str(card.version)]
-        priced = affected_by(catalog, card)
-        rows.append(
-            {
-                "id": card.id,
-                "version": card.version,
-                "currency": card.currency,
-                "effective_from": instant_text(card.effective_from),
-                "effective_to": instant_text(card.effective_to) if card.effective_to else None,
-                "skus": len(card.skus),
-                "description": card.description,
-                "default": any(each.tenant_id == EVERYONE for each in priced),
-                "tenants": len({each.tenant_id for each in priced if each.tenant_id != EVERYONE}),
-                "published_at": format_instant(record.published_at),
-                "published_by": record.published_by,
-            }
-        )
+    cards = sorted((version.card for version in catalog.versions()), key=lambda card: (card.id, card.version))
+    priced = [affected_by(catalog, card) for card in cards]
     for line in unusable:
         remark(f"Warning: {line}")
     if as_json:
+        rows = [_row(card, affected, published) for card, affected in zip(cards, priced, strict=True)]
         print_json({"cards": rows, "unusable": unusable})
         return
-    if not rows:
+    if not cards:
         click.echo("no card is published: tokenmill ratecard publish FILE")
         return
     made = table("Rate cards", "card", "version", "currency", "from", "to", "SKUs", "tenants", text=["from", "to"])
-    for row in rows:
-        tenants = (
-            "default" + (f" + {row['tenants']}" if row["tenants"] else "") if row["default"] else str(row["tenants"])
+    for card, affected in zip(cards, priced, strict=True):
+        own = len(_tenants(affected))
+        is_default = any(each.tenant_id == EVERYONE for each in affected)
+        made.add_row(
+            escape(card.id),
+            str(card.version),
+            card.currency,
+            short_instant(card.effective_from),
+            short_instant(card.effective_to),
+            str(len(card.skus)),
+            " + ".join(["default"] * is_default + [str(own)] * (own > 0 or not is_default)),
         )
-        cells = (
-            row["id"],
-            row["version"],
-            row["currency"],
-            row["effective_from"],
-            row["effective_to"] or "",
-            row["skus"],
-        )
-        made.add_row(*(escape(str(cell)) for cell in cells), tenants)
     console.print(made)
+
+
+def _tenants(affected: Sequence[Affected]) -> set[str]:
+    """Whom a version prices by an assignment of their own."""
+    return {each.tenant_id for each in affected if each.tenant_id != EVERYONE}
+
+
+def _row(card: RateCard, affected: Sequence[Affected], published: PublishedCatalog) -> dict[str, object]:
+    record = published.cards[card.id, str(card.version)]
+    return {
+        "id": card.id,
+        "version": card.version,
+        "currency": card.currency,
+        "effective_from": instant_text(card.effective_from),
+        "effective_to": instant_text(card.effective_to) if card.effective_to else None,
+        "skus": len(card.skus),
+        "description": card.description,
+        "default": any(each.tenant_id == EVERYONE for each in affected),
+        "tenants": len(_tenants(affected)),
+        "published_at": format_instant(record.published_at),
+        "published_by": record.published_by,
+    }
 
 
 @click.command(

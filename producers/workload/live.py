@@ -22,7 +22,7 @@ from producers.workload.shares import USUAL, Faults
 from producers.workload.workload import bounded, model_names, tenant_names
 from schemas.instants import to_microseconds
 
-WARM_UP_S = 120
+WARM_UP_S = 60
 """Before the first event is sent, requests have been under way for this long: so events arrive evenly from the start."""
 _MOST_WARM_UP_EVENTS = 2_000_000
 _LEASE_HOURS = 24

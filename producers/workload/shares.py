@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from producers.workload.figures import (
     ABORTED_SHARE,
@@ -81,17 +81,20 @@ class Shares:
     first: int | None = None
     """Requests in all, None without end; `spared` retries are left out with the last one."""
     spared: int = 0
-    _seen: int = field(default=0)
+    _seen: int = 0
+    _aborted: int = 0
 
     def next(self, count: int) -> tuple[int, int, int]:
         """Of the next `count` requests: how many fail, how many are aborted, how many are tried again."""
         before, after = self._seen, self._seen + count
         self._seen = after
         failures = [failures_of(each, self.faults.failed) for each in (before, after)]
-        both = [part_of(each, self.faults.failed + self.faults.aborted) for each in (before, after)]
         retries = [retries_of(each, self.faults.retried) for each in failures]
         tried = retries[1] - retries[0]
         if count and after == self.first:
             tried -= self.spared
         failed = failures[1] - failures[0]
-        return failed, max(0, both[1] - both[0] - failed), tried
+        # A request that fails is not aborted: where all of a few have failed, the next ones make up for it.
+        aborted = min(part_of(after, self.faults.aborted) - self._aborted, count - failed)
+        self._aborted += aborted
+        return failed, aborted, tried

@@ -23,6 +23,7 @@ from schemas.kinds import Kind
 from schemas.partitioning import partition_for
 from schemas.source_rejects import SourceReject, encode_source_reject
 from streams.balance import MAX_SOURCES, OTHERS, UNKNOWN
+from streams.decode import USAGE_KINDS, Rows, segments
 from streams.fold import MAX_ROWS
 from streams.processor import SourceRecord
 from tests.schemas.samples import gpu_usage, gpu_utilization, raw_batch, write_stream
@@ -495,6 +496,8 @@ def test_a_flood_of_single_events_is_gathered_in_batches_of_bounded_size() -> No
     log = log_with_card()
     for number in range(2_500):
         log.single(usage(f"event-{number % 2_400}"))
+    gathered = [segment.batch.num_rows for segment in segments(log.records, USAGE_KINDS) if isinstance(segment, Rows)]
+    assert gathered == [1_000, 1_000, 500]
     run = rate(log.records).all()
     assert run.outcomes() == {"rated": 2_400, "duplicate": 100}
 

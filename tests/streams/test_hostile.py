@@ -455,12 +455,25 @@ def test_rerouted_rows_beyond_one_record_all_arrive_once() -> None:
     assert arrived.outcomes() == {"unrated": 1_000, "duplicate": 1_000}
 
 
+def test_a_repeated_batch_whose_row_unpacks_to_megabytes_is_excluded_in_a_record_that_fits() -> None:
+    log = log_with_card()
+    headers = BatchHeaders(TOKEN_USAGE, "far", 1, 1).encode()
+    log.append(encode_batch(batch_of([usage("a")])), headers)
+    log.append(
+        write_stream(raw_batch(TOKEN_USAGE, [usage("a").model_dump() | {"id": "x" * 8_000_000}]), compression="zstd"),
+        headers,
+    )
+    run = rate(log.records).all()
+    assert run.outcomes() == {"rated": 1, "duplicate": 1}
+    written_fits(run)
+
+
 def test_records_that_can_not_be_decoded_keep_what_fits() -> None:
     log = log_with_card()
     log.append(b"x" * 3_900_000, [("content-type", b"text/plain")])
-    log.append(b"", [], key=b"k" * 3_000_000)
-    log.append(b"", [(f"header-{number}", b"v") for number in range(60_000)])
-    log.append(b"", [("big", b"v" * 3_000_000)])
+    log.append(b"", [], key=b"k" * (MAX_MESSAGE_BYTES - 100))
+    log.append(b"", [(f"header-{number}", b"v") for number in range(140_000)])
+    log.append(b"", [("big", b"v" * (MAX_MESSAGE_BYTES - 100))])
     log.append(b"\x00", [("content-type", b"\xff\xff")])
     run = rate(log.records).all()
     written_fits(run)

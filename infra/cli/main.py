@@ -84,8 +84,7 @@ Examples:
 def cli() -> None:
     """Usage metering and rating for AI factories that sell tokens.
 
-    Where Kafka and ClickHouse are comes from TOKENMILL_KAFKA, TOKENMILL_CLICKHOUSE and TOKENMILL_DEPLOYMENT, or from the
-    flags of the same names.
+    Settings come from flags, TOKENMILL_* variables and tokenmill.toml; `tokenmill config` shows what holds.
     """
 
 

@@ -20,13 +20,12 @@ from infra.cli.up.directory import ENVIRONMENT_FILE, taken
 from infra.cli.up.probes import Drain, ask, is_ready, lag_in
 from infra.cli.up.run import exported
 from infra.cli.up.screen import lines_of
-from infra.cli.up.stack import Running, Stack, services
+from infra.cli.up.stack import services
 from infra.cli.up.upkeep import bound_log, check_memory, memory_bytes, readable
 from infra.config import ClickHouseSettings, KafkaSettings, Settings, load_settings
 from infra.embedded.ports import accepts
 from infra.embedded.process import ChildProcess
 from infra.errors import ConfigurationError, EmbeddedError
-from infra.supervisor import Part
 from producers.emitter import Emitter
 from tests.cli.conftest import Run
 from tests.end_to_end.installation import COMMAND, plain_environ
@@ -134,23 +133,16 @@ def test_a_command_in_the_directory_takes_the_running_kafka_unless_it_is_told_an
 
 
 def test_only_what_differs_is_exported_and_no_secret() -> None:
-    settings = Settings(
-        kafka=KafkaSettings("127.0.0.1:7", {"sasl.password": "secret-1"}),
-        clickhouse=ClickHouseSettings(port=8, password="secret-2"),
-        deployment="eu-1",
-        partitions=3,
-    )
-    ours = Running(Part("broker", lambda: pytest.fail("not started here")), _no_process(), Path("x"))
-    assert exported(Stack(settings, ours, None, ())) == {
+    kafka = KafkaSettings("127.0.0.1:7", {"sasl.password": "secret-1"})
+    assert exported(Settings(kafka, ClickHouseSettings(password="secret-2"), deployment="eu-1", partitions=3)) == {
         "TOKENMILL_KAFKA": "127.0.0.1:7",
         "TOKENMILL_DEPLOYMENT": "eu-1",
         "TOKENMILL_PARTITIONS": "3",
     }
-    assert "TOKENMILL_KAFKA" not in exported(Stack(settings, None, None, ()))
-
-
-def _no_process() -> ChildProcess:
-    return ChildProcess.__new__(ChildProcess)
+    assert exported(Settings(kafka, ClickHouseSettings(port=8))) == {
+        "TOKENMILL_KAFKA": "127.0.0.1:7",
+        "TOKENMILL_CLICKHOUSE": "http://127.0.0.1:8/tokenmill",
+    }
 
 
 # -- bounds -----------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from schemas.control import DEFAULT_ACCOUNT
 _AUTHOR: Final = "tokenmill up"
 _DEFAULT_CARD: Final = "standard"
 _PRICED_FROM: Final = datetime(2020, 1, 1, tzinfo=UTC)
+_ADDRESSES: Final = ("kafka", "clickhouse")
 _NOT_EXPORTED: Final = ("config", "data_dir", "metrics_address", "log_level", "tick_after_s", "flush_interval_s")
 _IN_MEMORY: Final[dict[str, Any]] = {
     # When somebody tries things out, events of another time come: this machine's clock must not close their periods.
@@ -78,7 +79,7 @@ def _run(settings: Settings, wanted: Wanted, directory: Directory, parts: ExitSt
         supervisor = Supervisor(time.monotonic)
         keeper = parts.enter_context(Keeper(stack, supervisor, screen, wanted.log_limit))
         steps.step(f"starting {_counted(wanted.workers, 'worker')} and {_counted(wanted.sinks, 'sink')}")
-        environ = exported(stack)
+        environ = exported(stack.settings)
         directory.note(wanted.broker, environ)
         try:
             ready = keeper.until_ready()
@@ -129,25 +130,19 @@ def _publish_examples(settings: Settings) -> str:
     )
 
 
-def exported(stack: Stack) -> dict[str, str]:
+def exported(settings: Settings) -> dict[str, str]:
     """The variables that point another process at what runs here: no secrets, and nothing that is as it is by default."""
-    ours, defaults = environment(stack.settings), environment(Settings())
-    secret = {name for name, setting in catalog().items() if setting.hidden} | set(_NOT_EXPORTED)
-    ours_alone = set()
-    if stack.broker is not None:
-        ours_alone.add("kafka")
-    if stack.store is not None:
-        ours_alone.add("clickhouse")
+    ours, defaults = environment(settings), environment(Settings())
+    secret = {name for name, setting in catalog().items() if setting.hidden} - set(_ADDRESSES)
+    if settings.clickhouse.password:
+        secret.add("clickhouse")
     chosen = {}
-    for variable, text in ours.items():
-        name = variable.removeprefix(PREFIX).lower()
-        if name in ours_alone or (
-            name not in secret and text != defaults[variable] and name not in ("kafka", "clickhouse")
-        ):
-            chosen[variable] = text
-    return dict(
-        sorted(chosen.items(), key=lambda item: (item[0].removeprefix(PREFIX).lower() not in ours_alone, item[0]))
-    )
+    for name in (*_ADDRESSES, *sorted(catalog())):
+        variable = f"{PREFIX}{name.upper()}"
+        differs = name in _ADDRESSES or ours[variable] != defaults[variable]
+        if differs and name not in secret and name not in _NOT_EXPORTED:
+            chosen[variable] = ours[variable]
+    return chosen
 
 
 def _overview(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -30,6 +31,23 @@ LONGEST_NAME = 256
 """Characters of a meter, a unit, or a value that usage can have in a dimension."""
 FIRST_YEAR, LAST_YEAR = 1970, 2199
 """Instants outside these years cannot stand in events or records."""
+
+_MEANT = {
+    "input_tokens": "input",
+    "prompt_tokens": "input",
+    "output_tokens": "output",
+    "completion_tokens": "output",
+    "cached_tokens": "input_cache_read",
+    "cache_read_input_tokens": "input_cache_read",
+    "cache_write_input_tokens": "input_cache_write",
+    "reasoning_tokens": "output_reasoning",
+    "reasoning_output_tokens": "output_reasoning",
+    "gpu_hours": "gpu_seconds",
+    "allocated_gpu_seconds": "gpu_seconds",
+    "busy_gpu_seconds": "gpu_busy_seconds",
+    "energy_joules": "gpu_energy_joules",
+}
+"""Names of events and of other systems for what a meter counts."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _TEMPLATE = re.compile(r"[^\x00-\x20\x7f*?]{1,256}")
@@ -60,8 +78,14 @@ def _meter_name(value: str) -> str:
     try:
         return meter(value).name
     except MeterError as error:
-        known = [*LEAF_NAMES, *GROUP_METERS]
-        raise ValueError(f"{error}{did_you_mean(value, known)}") from error
+        hint = meant_meter(value, [*LEAF_NAMES, *GROUP_METERS])
+        raise ValueError(f"there is no meter {value!r}{hint}" if hint else str(error)) from error
+
+
+def meant_meter(name: str, known: Sequence[str]) -> str:
+    """The end of a message that names the meter that was meant, e.g. by the field of an event; nothing if none is near."""
+    meant = _MEANT.get(name)
+    return f", did you mean {meant}?" if meant in known else did_you_mean(name, known)
 
 
 def instant_text(value: datetime) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from infra.config import Settings
 from infra.errors import ConfigurationError
 from rating.batch import Usage
-from rating.card_fields import DIMENSIONS, STATUSES, parse_instant
+from rating.card_fields import DIMENSIONS, STATUSES, meant_meter, parse_instant
 from rating.errors import RatingError, did_you_mean
 from rating.meters import GROUP_METERS, LEAF_INDEX, LEAF_NAMES, is_custom, meter
 from rating.money import exact_decimal, to_scaled
@@ -189,7 +189,7 @@ def _quantity(name: str, value: object) -> Decimal:
     if name in GROUP_METERS:
         raise _Bad(field, f"is a sum: write its parts {', '.join(GROUP_METERS[name])}")
     if name not in LEAF_INDEX and not is_custom(name):
-        hint = did_you_mean(name, LEAF_NAMES) or f": use {', '.join(LEAF_NAMES)} or units.<name>"
+        hint = meant_meter(name, LEAF_NAMES) or f": use {', '.join(LEAF_NAMES)} or units.<name>"
         raise _Bad(field, f"there is no meter {name}{hint}")
     try:
         number = exact_decimal(value)

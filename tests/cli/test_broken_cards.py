@@ -102,7 +102,7 @@ BROKEN = [
     Broken("a field's place", "match: {model: \"model-*\"}\n    charge: {", "model: model-00\n    charge: {", "9:5",
            "skus[0].model: unknown field", "match: {model: ...}"),
     Broken("a field missing", "currency: USD\n", "", "1:1", "currency: is missing", "write currency: USD"),
-    Broken("a meter", "input_uncached", "input_tokens", "8:5", "no meter 'input_tokens'", "did you mean"),
+    Broken("a meter", "input_uncached", "input_tokens", "8:5", "no meter 'input_tokens'", "did you mean input?"),
     Broken("a meter not charged", "gpu_busy_seconds", "gpu_busy", "24:15", "no meter 'gpu_busy'",
            "did you mean gpu_busy_seconds?"),
     Broken("a dimension", '"{model}/input"', '"{modle}/input"', "7:5", "there is no {modle}", "did you mean model?"),

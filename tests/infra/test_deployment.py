@@ -99,7 +99,7 @@ def test_every_command_of_the_pages_exists(page: str, tmp_path: Path, monkeypatc
     text = (ROOT / "docs" / page).read_text().replace("\\\n", " ")
     blocks = "\n".join(re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)).splitlines()
     quoted = re.findall(r"`([^`\n]+)`", text)
-    pattern = re.compile(r"(?:^|exec worker |exec -T worker |-- )tokenmill ([a-z].*)")
+    pattern = re.compile(r"(?:(?:^|exec worker |-- )tokenmill|run --rm .* worker) ([a-z].*)")
     found = [match[1] for line in (*blocks, *quoted) if (match := pattern.search(line))]
     assert found
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -222,6 +223,7 @@ def test_the_kustomization_holds_every_file_but_the_one_for_an_operator() -> Non
 
 def test_docker_compose_accepts_the_file() -> None:
     known = [["docker-compose"], ["docker", "compose"]]
+    plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     for command in known:
         if shutil.which(command[0]) is None:
             continue
@@ -236,9 +238,11 @@ def test_docker_compose_accepts_the_file() -> None:
             "config",
             "--quiet",
         ]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False, env={"CLICKHOUSE_PASSWORD": "x"})
+        done = subprocess.run(
+            asked, capture_output=True, text=True, check=False, env=plain | {"CLICKHOUSE_PASSWORD": "x"}
+        )
         assert (done.returncode, done.stderr) == (0, "")
-        refused = subprocess.run(asked, capture_output=True, text=True, check=False, env={})
+        refused = subprocess.run(asked, capture_output=True, text=True, check=False, env=plain)
         assert refused.returncode
         assert "set CLICKHOUSE_PASSWORD" in refused.stderr
         return

@@ -110,7 +110,8 @@ def ask(client: Client, scope: Scope, sql: str, **more: object) -> list[tuple[An
     except StoreError as error:
         if error.data.get("clickhouse_code") == _UNKNOWN_TABLE:
             raise StoreError(
-                "the database has no KPI views yet: run `tokenmill migrate`", code="store_no_views"
+                "the database has no KPI views yet: run `tokenmill migrate`, or `tokenmill demo` again for a demo's store",
+                code="store_no_views",
             ) from error
         raise
     return [tuple(row) for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +21,11 @@ from sinks.kpi_usage import PerformanceRow, Quantiles, ReliabilityRow, TokenUsag
 _WIDE = 100
 _LARGEST_IN_FULL = 10**12
 _LARGEST_IN_NARROW = 10**9
+_LARGEST_WHEN_SHORT = 10**6
+_LONGEST_NAME = 14
+_UNBOUNDED = 10_000
 _SHOWN_CHANGES = 20
+_WHAT = "what"
 
 
 def show(report: KpiReport) -> None:
@@ -75,23 +80,21 @@ def _performance(report: KpiReport, rows: list[PerformanceRow], total: Performan
         f"  [dim]good: succeeded, first token within {objective.ttft_s:g} s, then {objective.inter_token_s:g} s per token[/]\n"
     )
     names = _names(report.scope)
-    columns = [*names, "what", "measured", "p50", "p90", "p95", "p99"]
-    shown = table("Performance: latency of successes, s", columns[0], *columns[1:], text=[*names, "what"])
-    for row in rows if names else []:
-        _latency(shown, _place(report.scope, row.place), row)
-    if names:
-        shown.add_section()
-    _latency(shown, ["all", *[""] * (len(names) - 1)] if names else [], total)
+    columns = [_WHAT, "measured", "p50", "p90", "p95", "p99"]
+    places = [_place(report.scope, row.place) for row in rows] if names else []
+    lines = [line for place, row in zip(places, rows, strict=False) for line in _latency(place, row)]
+    shown = _fitting("Performance: latency of successes, s", names, columns, [*lines, *_latency(["all"], total)], 3)
     console.print(shown)
     console.print()
 
 
-def _latency(shown: Table, place: list[str], row: PerformanceRow) -> None:
+def _latency(place: list[str], row: PerformanceRow) -> list[tuple[list[str], list[str]]]:
     """Three rows: what the user waits for, one quantile a column."""
     measures = (("first token", row.ttft), ("between tokens", row.inter_token), ("whole request", row.end_to_end))
-    for number, (name, quantiles) in enumerate(measures):
-        where = place if number == 0 else [""] * len(place)
-        shown.add_row(*where, name, *_quantile_cells(quantiles))
+    return [
+        (place if number == 0 else [""], [name, *_quantile_cells(quantiles)])
+        for number, (name, quantiles) in enumerate(measures)
+    ]
 
 
 def _quantile_cells(quantiles: Quantiles | None) -> list[str]:
@@ -201,6 +204,8 @@ def _economics(report: KpiReport, found: Economics) -> None:
         console.print("[dim]GPU figures need a question without --tenant and --model: a GPU serves many.[/]\n")
     if found.revenue:
         _revenue(report.scope, found.revenue)
+    if report.scope.tenant is not None or report.scope.model is not None:
+        return
     currency = report.currency
     shown = table(
         f"Economics: one GPU sold as tokens or by the hour, {currency}",
@@ -284,15 +289,46 @@ def _grid(
     if total is None:
         console.print(f"[bold]{title}:[/] nothing was used{_of(scope)}\n")
         return
-    names = _names(scope) or [""]
-    shown = table(title, names[0], *names[1:], *headings, text=names)
-    for place, cells in rows if _names(scope) else []:
-        shown.add_row(*_place(scope, place), *cells)
-    if _names(scope):
-        shown.add_section()
-    shown.add_row("[bold]all[/]", *[""] * (len(names) - 1), *(f"[bold]{cell}[/]" if cell else "" for cell in total))
-    console.print(shown)
+    places = [(_place(scope, place), cells) for place, cells in rows] if _names(scope) else []
+    console.print(_fitting(title, _names(scope), headings, [*places, (["all"], total)], 1))
     console.print()
+
+
+def _fitting(
+    title: str, names: list[str], headings: Sequence[str], rows: list[tuple[list[str], list[str]]], last: int
+) -> Table:
+    """A table that fits: where it would be too wide, what a row is about goes into one column, then numbers are rounded.
+
+    The `last` rows stand apart. No number may be cut: half a number is a wrong one.
+    """
+    joined = [",\n".join(names)]
+    tries = (
+        (names or [""], rows),
+        (joined, [(["\n".join(place)], cells) for place, cells in rows]),
+        (joined, [(["\n".join(map(_cut, place))], [_shorter(cell) for cell in cells]) for place, cells in rows]),
+    )
+    for columns, lines in tries:
+        shown = table(title, columns[0], *columns[1:], *headings, text=[*columns, _WHAT])
+        for number, (place, cells) in enumerate(lines):
+            if number == len(lines) - last and number:
+                shown.add_section()
+            shown.add_row(*place, *[""] * (len(columns) - len(place)), *cells)
+        if Measurement.get(console, console.options.update(width=_UNBOUNDED), shown).maximum <= console.width:
+            break
+    return shown
+
+
+def _cut(name: str) -> str:
+    """A long name with its end left out, and that shown."""
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+
+
+def _shorter(cell: str) -> str:
+    """A large count in millions, a share without its space."""
+    if cell.endswith(" %"):
+        return cell.replace(" %", "%")
+    digits = cell.replace(",", "")
+    return f"{int(digits) / 10**6:,.1f} M" if digits.isdigit() and int(digits) >= _LARGEST_WHEN_SHORT else cell
 
 
 def _of(scope: Scope) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.cli.output import console, table
-from infra.cli.status.look import KafkaLook, Look, NotCounted, PartitionBalance, StoreLook, events_per_second, rates
+from infra.cli.status.look import KafkaLook, Look, NotCounted, StoreLook, events_per_second, rates
 from infra.cli.status.verdicts import Verdict, span
 from infra.config import Settings
 from rating.windows import period_end
@@ -115,9 +115,10 @@ def _balance(now: Look) -> Iterator[RenderableType]:
     words = {
         True: ("adds up", "green"),
         False: ("does NOT add up", "red"),
-        None: ("adds up as far as it could be compared" if now.store else "not compared: no ClickHouse", "yellow"),
+        None: ("adds up as far as it could be compared", "yellow"),
     }
-    word, colour = words[balance.adds_up]
+    done = sum(1 for each in balance.partitions if each.adds_up is not None)
+    word, colour = words[balance.adds_up] if done else ("was not compared", "yellow")
     shown = table("Balance", "", "rows")
     shown.add_row("read", f"{balance.read:,}")
     for name, number in balance.outcomes.items():
@@ -127,12 +128,8 @@ def _balance(now: Look) -> Iterator[RenderableType]:
         shown.add_row(f"    {code}", f"{number:,}")
     yield Text()
     yield shown
-    yield Text.assemble("  the balance ", (word, f"bold {colour}"), f"; {_compared(balance.partitions)}")
-
-
-def _compared(partitions: tuple[PartitionBalance, ...]) -> str:
-    done = sum(1 for each in partitions if each.adds_up is not None)
-    return f"{done} of {len(partitions)} partitions compared with ClickHouse"
+    compared = f"; {done} of {len(balance.partitions)} partitions compared with ClickHouse"
+    yield Text.assemble("  the balance ", (word, f"bold {colour}"), compared)
 
 
 def _not_counted(title: str, name: str, found: tuple[NotCounted, ...], now: Look) -> Iterator[RenderableType]:

@@ -263,7 +263,8 @@ def _is_pair(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2
 
 
-UNIT_NAME: Final = TextRule()
+UNIT_NAME: Final = TextRule(max_length=250)
+"""Shorter than other names: the meter `units.<name>` of a rated record has to be a name as well."""
 
 Name = Annotated[str, TextRule()]
 """A name that many rows share."""

@@ -58,7 +58,7 @@ def json_schema(name: str) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:tokenmill:{name}:v1",
     }
-    schema |= model.model_json_schema(schema_generator=_FieldsWithoutTitles)
+    schema |= _with_descriptions_in_one_line(model.model_json_schema(schema_generator=_FieldsWithoutTitles))
     if kind:
         schema["x-cloudevents-type"] = str(kind)
     if issubclass(model, Event):
@@ -72,6 +72,18 @@ def json_schema(name: str) -> dict[str, Any]:
         ]
     schema["examples"] = [data for _, data in examples(name)]
     return schema
+
+
+def _with_descriptions_in_one_line(node: Any) -> Any:
+    """The schema without the line breaks of docstrings."""
+    if isinstance(node, dict):
+        return {
+            name: " ".join(child.split())
+            if name == "description" and isinstance(child, str)
+            else _with_descriptions_in_one_line(child)
+            for name, child in node.items()
+        }
+    return [_with_descriptions_in_one_line(child) for child in node] if isinstance(node, list) else node
 
 
 def examples(name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:

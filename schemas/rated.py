@@ -65,7 +65,7 @@ class RatedUsage(BaseModel):
     tenant_id: Owner
     """A tenant; `_pool` or `_idle` for GPU capacity that no tenant has, which is never charged."""
     sku: Annotated[str, TextRule(max_length=512)]
-    """`unrated/<meter>` for usage without a price."""
+    """What was sold, as the rate card names it; `unrated/<meter>` without a price, `uncharged/...` where nothing is charged."""
     meter: Name
     """What was counted: `input_uncached`, `output`, `gpu_seconds`, `requests`, `units.<name>`, ..."""
     kind: RecordKind

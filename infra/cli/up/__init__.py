@@ -29,11 +29,11 @@ class Size(click.ParamType):
 @click.command(
     epilog="""\b
 Examples:
-  tokenmill up                              everything embedded, the log in memory
-  tokenmill up --broker apache              Apache Kafka, goes on where it stopped
+  tokenmill up                        all embedded, the log in memory
+  tokenmill up --broker apache        Apache Kafka: goes on where it stopped
   tokenmill up --workers 3 --sinks 2
-  tokenmill up --kafka broker:9092          only what is not there yet
-  tokenmill up --reset                      delete what earlier runs left, begin anew"""
+  tokenmill up --kafka broker:9092    starts what is not there yet
+  tokenmill up --reset                delete what earlier runs left"""
 )
 @click.option(
     "--broker",

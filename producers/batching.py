@@ -183,9 +183,11 @@ class Packer:
         """One batch of all pieces. Where their columns differ, the missing ones are filled in."""
         if len(pieces) == 1:
             return pieces[0]
-        if any(piece.schema != pieces[0].schema for piece in pieces[1:]):
-            pieces = [self._filled(piece) for piece in pieces]
-        return pa.concat_batches(pieces)
+        if all(piece.schema == pieces[0].schema for piece in pieces[1:]):
+            return pa.concat_batches(pieces)
+        whole = pa.concat_batches([self._filled(piece) for piece in pieces])
+        # What was filled in and says nothing goes again: a rest of it would make every later piece differ.
+        return whole.select([name for name in whole.schema.names if name in self._columns])
 
     def _filled(self, piece: pa.RecordBatch) -> pa.RecordBatch:
         return make_batch(self._kind, dict(zip(piece.schema.names, piece.columns, strict=True)), piece.num_rows)

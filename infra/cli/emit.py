@@ -31,8 +31,8 @@ class Duration(click.ParamType):
 @click.command(
     epilog="""\b
 Examples:
-  tokenmill emit               200,000 synthetic requests and their GPU samples
-  tokenmill emit --rate 2000   2,000 events a second by the clock, until Ctrl-C
+  tokenmill emit               200,000 synthetic requests and GPU samples
+  tokenmill emit --rate 2000   2,000 events a second, until Ctrl-C
   tokenmill emit --rate 500 --duration 30m --profile chat --tenants 50
   tokenmill emit --requests 1000000 --hours 24 --seed 7 --duplicates 0.02
   tokenmill emit --trace AzureLLMInferenceTrace_conv.csv

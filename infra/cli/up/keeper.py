@@ -18,6 +18,7 @@ from infra.supervisor import Ending, GaveUp, Process, Step, Supervisor
 
 _LOOK_S: Final = 0.2
 _UPKEEP_S: Final = 2.0
+_REMIND_S: Final = 60.0
 _READ_UNTIL_S, _WORKERS_UNTIL_S, _STORED_UNTIL_S, _SINKS_UNTIL_S = 2.0, 4.5, 6.5, 8.0
 _STORE_UNTIL_S, _BROKER_UNTIL_S = 9.0, 9.5
 """The end of everything, in seconds from the request; what one step does not need the later ones have."""
@@ -64,9 +65,13 @@ class Keeper:
 
         Raises EmbeddedError when a part is given up.
         """
+        remind = time.monotonic() + _REMIND_S
         while self._not_ready and not self._asked:
             self._round()
             self._not_ready = {name: each for name, each in self._not_ready.items() if not is_ready(each.metrics)}
+            if self._not_ready and time.monotonic() >= remind:
+                self._screen.waiting({name: str(each.log) for name, each in self._not_ready.items()})
+                remind = time.monotonic() + _REMIND_S
         return not self._asked
 
     def until_asked(self) -> None:

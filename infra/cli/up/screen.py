@@ -76,6 +76,14 @@ class Screen:
             console.print(f"  [dim]or: source {shlex.quote(str(overview.environ_file))}[/]", soft_wrap=True)
         console.print("\nCtrl-C stops everything.")
 
+    def waiting(self, logs: Mapping[str, str]) -> None:
+        """Some processes run and are not ready yet; `logs` by name."""
+        for name, log in logs.items():
+            if self._as_json:
+                self._line("process.not_ready", name=name, log=log)
+            else:
+                self._say(f"{name} is not ready yet (log: {log})")
+
     def event(self, event: Event, log: str) -> None:
         """Something happened to a process."""
         if isinstance(event, Started):

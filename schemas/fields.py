@@ -256,7 +256,13 @@ class UnitsRule(Rule):
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         quantity = {"type": ["string", "integer"], "pattern": f"^{_UNIT_QUANTITY.pattern}$", "minimum": 0}
-        return {"type": "object", "maxProperties": UNITS_MAX, "additionalProperties": quantity}
+        names = {"type": "string", "minLength": 1, "maxLength": UNIT_NAME.max_length, "pattern": f"^{_NO_CONTROL}*$"}
+        return {
+            "type": "object",
+            "maxProperties": UNITS_MAX,
+            "propertyNames": names,
+            "additionalProperties": quantity,
+        }
 
 
 def _is_pair(value: object) -> bool:

@@ -27,8 +27,8 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
     epilog="""\b
 Examples:
   tokenmill doctor
-  tokenmill doctor --no-probe               write nothing, not even for the clock
-  tokenmill doctor --json | jq '.checks[] | select(.state != "ok")'"""
+  tokenmill doctor --no-probe            write nothing, compare no clocks
+  tokenmill doctor --json | jq '.checks[] | select(.state == "problem")'"""
 )
 @click.option(
     "--probe/--no-probe",

@@ -108,7 +108,9 @@ def _watch(settings: Settings, recent: timedelta, every_s: float, as_json: bool)
                     show(screen(now, before, found, settings))
                 sys.stdout.flush()
                 before = now
-                time.sleep(max(0.0, every_s - (time.monotonic() - began)))
+                # Looking at a large store takes its time: it may not take more than half of it.
+                took = time.monotonic() - began
+                time.sleep(max(every_s - took, took))
         except KeyboardInterrupt:
             return code
 

@@ -31,6 +31,8 @@ def _parts(now: Look, before: Look | None, found: tuple[Verdict, ...], settings:
         yield _lag(now, before, now.kafka)
         yield Text()
         yield _times(now, now.kafka)
+        if len(now.kafka.times) > _WORST:
+            yield Text(f"  and {len(now.kafka.times) - _WORST} partitions with later watermarks", style="dim")
     if now.signals is not None and now.signals.balance is not None:
         yield from _balance(now)
     if now.store is not None:
@@ -103,8 +105,6 @@ def _times(now: Look, kafka: KafkaLook) -> Table:
             "" if each.last_record is None else f"{span(now.at - each.last_record)} ago",
             "" if each.position is None else f"{each.position:,}",
         )
-    if len(times) > _WORST:
-        shown.add_row(f"[dim]and {len(times) - _WORST} with later watermarks[/]")
     return shown
 
 

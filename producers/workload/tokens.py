@@ -50,7 +50,8 @@ class TokenMaker:
         made.input_tokens[rows], made.output_tokens[rows] = inputs, outputs
         before = self._contexts(inputs + outputs)
         made.cached_tokens[rows] = self._read_from_cache(inputs, before, turns.turn, draws[2])
-        reasoning = outputs * ((draws[3] * self._reasoning) >> TABLE_BITS) >> TABLE_BITS
+        share = draws[3].astype(np.int64) * self._reasoning >> TABLE_BITS
+        reasoning = outputs * share >> TABLE_BITS
         made.reasoning_tokens[rows] = reasoning * (made.model[rows] % 2)
         if self._number == _AGENT:
             made.written_tokens[rows] = _blocks(inputs - made.cached_tokens[rows])

@@ -89,8 +89,10 @@ def test_rows_without_a_tenant_go_to_partition_zero_for_the_worker_to_reject() -
 
 def test_a_rest_does_not_carry_columns_on_that_say_nothing() -> None:
     packer = Packer(Kind.TOKEN_USAGE, 1, 100, 512 * 1024)
-    plain = list(Workload(seed=9, requests=60, hours=1, nodes=1, profile="chat").batches())[0]
-    training = list(Workload(seed=9, requests=60, hours=1, nodes=1, profile="fine-tuning").batches())[0]
+    plain, training = (
+        next(Workload(seed=9, requests=60, hours=1, nodes=1, profile=name).batches())
+        for name in ("chat", "fine-tuning")
+    )
     packer.add_batch(plain, 0.0)
     assert packer.add_batch(training, 0.0)  # a column has come: what waits is filled up, and 20 rows go on waiting
     (rest,) = packer._pending[0].pieces

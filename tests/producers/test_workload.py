@@ -202,6 +202,11 @@ def test_token_lengths_have_the_medians_of_their_traces() -> None:
         rows = (columns.kind == number) & (columns.status == 0)
         assert np.median(columns.input_tokens[rows]) == pytest.approx(inputs, rel=0.1)
         assert np.median(columns.output_tokens[rows]) == pytest.approx(outputs, rel=0.1)
+    odd, answered = columns.model % 2 == 1, (columns.output_tokens > 20) & (columns.status == 0)
+    thinking = columns.reasoning_tokens[odd & answered] / columns.output_tokens[odd & answered]
+    assert np.mean(thinking) == pytest.approx(0.33, abs=0.02)
+    assert thinking.max() <= 0.66
+    assert not columns.reasoning_tokens[~odd].any()
     agents = columns.kind == 2
     hit = columns.cached_tokens[agents].sum() / columns.input_tokens[agents].sum()
     assert 0.3 < hit < 0.5  # Mooncake: 37 % of the input of conversations

@@ -205,9 +205,9 @@ class Supervisor:
         )
 
     def kill(self, names: Sequence[str] | None = None) -> list[str]:
-        """End parts (default: all) at once; the names of those that still ran."""
+        """End parts at once (default: all, the last added first); the names of those that still ran."""
         killed = []
-        for name in self._kept if names is None else names:
+        for name in reversed(self._kept) if names is None else names:
             kept = self._kept[name]
             if kept.phase is not Phase.GIVEN_UP:
                 kept.phase = Phase.ENDED

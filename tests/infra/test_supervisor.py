@@ -247,7 +247,7 @@ def test_everything_can_be_killed_at_once() -> None:
     world = World(obeys=dict.fromkeys(NAMES))
     supervisor = world.supervisor(*NAMES)
     world.last("sink").exit_status = 0
-    assert supervisor.kill() == ["worker-1", "worker-2", "store", "broker"]
+    assert supervisor.kill() == ["broker", "store", "worker-2", "worker-1"]
     assert supervisor.gone(NAMES)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rating.account import AccountTerms, PeriodEntry
+from rating.cards import fitting_id
 from rating.series import Series, SeriesId, period_price
 from rating.skus import Kind, Line
 
@@ -90,6 +91,6 @@ def _entry(
     sku = series.sku
     if (sku, kind) in named:
         # Cards of one period gave one id to two meters or two currencies: the record's key must tell them apart.
-        sku = f"{sku}/{series.meter}/{series.currency}"
+        sku = fitting_id(f"{sku}/{series.meter}/{series.currency}")
     named.add((sku, kind))
     return PeriodEntry(sku, kind, booked, sum(quantity for quantity, _ in usage.values()), amount, line)

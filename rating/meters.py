@@ -52,7 +52,8 @@ GROUP_METERS: Mapping[str, tuple[str, ...]] = {
 CUSTOM_PREFIX = "units."
 CUSTOM_DECIMALS = 9
 """Decimals of a custom quantity (`units` of an event)."""
-_CUSTOM_NAME = re.compile(r"units\.[^\x00-\x1f\x7f]{1,256}")
+_CUSTOM_NAME = re.compile(r"units\.[^\x00-\x1f\x7f]{1,250}")
+"""With the prefix a name of at most 256 characters, which is what a rated record holds."""
 _FIXED: Mapping[str, Meter] = {
     **{meter.name: meter for meter in LEAF_METERS},
     **{group: Meter(group, "tokens", 0) for group in GROUP_METERS},

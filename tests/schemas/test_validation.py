@@ -180,6 +180,7 @@ EDGES: dict[type, list[Any]] = {
         [],
         [("a", "1"), ("a", "1")],
         [("a", None)],
+        *([("n" * length, "1")] for length in (0, 250, 251, 256)),
         *([("a", quantity)] for quantity in QUANTITIES),
         *([(f"u{index}", "1") for index in range(count)] for count in (16, 17)),
     ],

@@ -160,8 +160,10 @@ def test_a_card_or_assignment_that_reaches_back_into_a_closed_period_begins_with
     )
     log.card(card_document(per_unit("in", "input", "9"), not_charged=["output", "requests"], version=2))
     log.assign("globex")
+    log.assign("globex", until=datetime(2026, 1, 20, tzinfo=UTC))
     log.batch([usage("globex-2", at(2, 3), tenant_id="globex")])
     run = rate(log.records).all(step)
+    assert not run.dead_letters(), "an assignment that was over before changes nothing"
     found = {
         (record["tenant_id"], record["service_period"]): (
             record["sku"],

@@ -72,6 +72,13 @@ def test_the_worked_example_of_integration() -> None:
     assert summed(pieces) == (120 * SECOND, 78 * SECOND, 35_000 * SECOND, 180 * SECOND)
 
 
+def test_busy_time_is_rounded_to_microseconds_half_up() -> None:
+    ones, none = np.ones(3, dtype=np.int64), np.full(3, -1, dtype=np.int64)
+    times, ratios = np.array([0, 3, 6], dtype=np.int64), np.array([0, 500_000, 400_000], dtype=np.int64)
+    samples = Samples(times, ["a"] * 3, ratios, ones * 10, none, ones, ones, ones * 0)
+    assert sum(piece.busy_us for piece in integrate(None, samples, HOUR_US)[0]) == 2 + 1
+
+
 def test_the_first_sample_alone_is_no_time() -> None:
     assert integrated([(5, "a", 1, 1)]) == []
     assert integrate(None, _no_samples(), HOUR_US) == ([], None)

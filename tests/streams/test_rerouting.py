@@ -7,6 +7,7 @@ from schemas.cloudevents import encode_binary, encode_structured
 from schemas.headers import BatchHeaders
 from schemas.kinds import Kind
 from schemas.partitioning import partition_for
+from tests.schemas.samples import raw_batch, write_stream
 from tests.streams.support import Log, batch_of, rate, usage
 
 HERE, FAR = (next(f"t-{n}" for n in range(99) if partition_for(f"t-{n}", 3) == wanted) for wanted in (0, 1))
@@ -47,3 +48,14 @@ def test_rows_of_a_batch_are_rerouted_under_the_number_of_their_record() -> None
     for _ in range(2):
         there.append(moved.value or b"", moved.headers)
     assert rate(there.records, 1, partitions=3).all(1).outcomes() == {"unrated": 2, "duplicate": 2}
+
+
+def test_a_row_that_breaks_the_rules_is_a_dead_letter_where_it_is_read() -> None:
+    log = Log()
+    value, headers = encode_structured(usage("good", tenant_id=FAR))
+    log.append(value, headers)
+    rows = [usage("a", tenant_id=FAR).model_dump() | {"input_tokens": -1}, usage("b", tenant_id=FAR).model_dump()]
+    log.append(write_stream(raw_batch(Kind.TOKEN_USAGE, rows)), BatchHeaders(str(Kind.TOKEN_USAGE), "x", 1, 1).encode())
+    run = rate(log.records, partitions=3).all()
+    assert run.outcomes() == {"rerouted": 2, "dead_letter": 1}
+    assert run.dead_codes() == {"invalid_input_tokens": 1}

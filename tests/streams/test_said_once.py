@@ -99,3 +99,11 @@ def test_a_fee_is_published_once_however_often_its_period_is_priced() -> None:
         log.batch([usage(f"event-{number}")], number=number)
     run = rate(log.records).all(1)
     assert [record["amount"] for record in run.rated() if record["sku"] == "platform"] == ["20"]
+
+
+def test_records_that_can_not_be_decoded_stand_in_the_balance_with_their_code() -> None:
+    log = Log()
+    for _ in range(2):
+        log.append(b"{", [("content-type", b"application/cloudevents+json")])
+    (counted,) = rate(log.records).all().balance().values()
+    assert (counted["read"], counted["dead_letter"], counted["by_code"]) == (2, 2, {"undecodable": 2})

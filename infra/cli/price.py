@@ -23,11 +23,11 @@ from rating.windows import WindowSize
 @click.command(
     epilog="""\b
 Usage is one JSON document a line, or one JSON array of them:
-  {"time": "2026-01-05T10:00:00Z", "model": "model-00",
-   "meters": {"input_uncached": 1200000, "output_text": 300000}}
+  {"time": "2026-01-05T10:00:00Z", "gpu_type": "H100",
+   "meters": {"gpu_seconds": 7200}}
 Besides time and meters: tenant_id, model, endpoint, region, service_tier,
-gpu_type, operation, status (success), context_tokens (total input of a request,
-for prices by context bracket). Quantities are whole numbers or text.
+gpu_type, operation, status (success), context_tokens (total input of a
+request, for prices by context bracket). Quantities are whole numbers or text.
 
 \b
 Examples:
@@ -35,8 +35,8 @@ Examples:
   tokenmill price --card standard.yaml --usage usage.jsonl --json
   tokenmill price --card standard.yaml --usage usage.jsonl \\
       --override 'model-00/output=0.55'
-  echo '{"time": "2026-01-05T10:00:00Z", "gpu_type": "H100",
-         "meters": {"gpu_seconds": 7200}}' | tr -d '\\n' |
+  echo '{"time": "2026-01-05T10:00:00Z", "model": "model-00",
+         "meters": {"output_text": 9000}}' |
       tokenmill price --card standard.yaml --usage -"""
 )
 @click.option("--card", type=click.Path(path_type=Path, dir_okay=False), required=True, help="rate card file")

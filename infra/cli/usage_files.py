@@ -78,7 +78,7 @@ def _text(path: Path) -> str:
 
 
 def _items(text: str, name: str) -> Iterator[_Item]:
-    """The documents of an array, or of the lines; a line that is no JSON is a document that says why."""
+    """The documents of an array, of the lines, or the only one; a line that is no JSON is a document that says why."""
     if text.lstrip().startswith("["):
         document = _json(text, lambda line: f"{name}:{line}")
         if isinstance(document, _Bad):
@@ -86,9 +86,12 @@ def _items(text: str, name: str) -> Iterator[_Item]:
         else:
             yield from (_Item(f"{name}: item {number}", each) for number, each in enumerate(document, 1))
         return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            yield _Item(f"{name}:{number}", _json(line, None))
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if lines and isinstance(_json(lines[0][1], None), _Bad) and isinstance(whole := _json(text, None), dict):
+        lines = []  # one document that is spread over several lines
+        yield _Item(f"{name}:1", whole)
+    for number, line in lines:
+        yield _Item(f"{name}:{number}", _json(line, None))
 
 
 def _json(text: str, place: Any) -> Any:

@@ -53,6 +53,14 @@ def test_an_array_and_standard_input_give_the_same(tokenmill: Run, monkeypatch: 
     assert tokenmill("price", "--card", STANDARD, "--usage", "-", "--json").out == expected
 
 
+def test_one_document_may_be_spread_over_several_lines(tokenmill: Run) -> None:
+    Path("u").write_text('\n{"time": "2026-01-05T10:00:00Z", "model": "model-00",\n "meters": {"output_text": 9000}}\n')
+    ended = tokenmill("price", "--card", STANDARD, "--usage", "u", "--json")
+    (invoice,) = orjson.loads(ended.out)["invoices"]
+    assert (ended.code, invoice["total"]) == (0, "20.01")
+    assert tokenmill("price", "--help").out.count("2026-01-05T10:00:00Z") == 2
+
+
 def test_prices_of_a_plan_and_of_flags_are_tried_on_the_same_usage(tokenmill: Run) -> None:
     Path("usage.jsonl").write_text(USAGE)
     plan = str(PLANS / "committed.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -113,6 +114,22 @@ def test_a_record_that_is_something_else_is_shown_with_the_reason(lines: Lines) 
     shown = read(lines, (b"nonsense", []))
     assert "cannot be read (partition 2, offset 41)" in shown.lines[0]
     assert "unreadable" in shown.data
+
+
+def test_a_reader_that_goes_away_is_no_failure(tokenmill: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reading(*_: object) -> None:
+        from infra.cli.tail.reading import _print
+
+        _print(Shown(["a line"], {}), as_json=False, left=None)
+
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("infra.cli.tail.require_topics", lambda *_: None)
+    monkeypatch.setattr("infra.cli.tail.reading.show", reading)
+    monkeypatch.setattr("infra.cli.tail.reading.click.echo", gone)
+    monkeypatch.setattr("infra.cli.main.os.dup2", lambda *_: None)  # the test's own output must stay open
+    assert tokenmill("tail", "rated").code == 0
 
 
 def _skus(out: str) -> list[str]:

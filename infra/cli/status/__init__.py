@@ -101,18 +101,25 @@ def _watch(settings: Settings, recent: timedelta, every_s: float, as_json: bool)
                 found = verdicts(now, before, settings)
                 code = 1 if needs_a_person(found) else 0
                 if as_json:
-                    click.echo(orjson.dumps(_document(now, before, settings)).decode())
+                    _echo(orjson.dumps(_document(now, before, settings)).decode())
                 elif live is not None:
                     live.update(Group(*screen(now, before, found, settings)), refresh=True)
                 else:
                     show(screen(now, before, found, settings))
-                sys.stdout.flush()
                 before = now
                 # Looking at a large store takes its time: it may not take more than half of it.
                 took = time.monotonic() - began
                 time.sleep(max(every_s - took, took))
         except KeyboardInterrupt:
             return code
+
+
+def _echo(text: str) -> None:
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        # Without its number: click ends with exit code 1 when it sees it, but `| head` is no failure.
+        raise BrokenPipeError from None
 
 
 def _document(now: "Look", before: "Look | None", settings: Settings) -> dict[str, object]:

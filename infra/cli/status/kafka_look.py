@@ -22,7 +22,8 @@ from streams.transactions import group_id
 
 _READ_BELOW = 64
 """A distance this small is counted by reading: near the end most offsets may be transaction markers."""
-_LAST_RECORDS = 3
+_LAST_RECORDS = (3, 64)
+"""How far back the last record is looked for, in offsets: the last ones may all be transaction markers."""
 _STATE_TAILS = (16, 20_000)
 """How far back the last position record is looked for, in offsets, before all of the partition is read."""
 _REQUEST_S = 5.0
@@ -114,10 +115,12 @@ def _times(settings: Settings, marks: Mapping[str, Mapping[int, Watermarks]]) ->
     events, state = settings.topics.usage_events, settings.topics.state
     known = _positions(settings, state, marks[state])
     last: dict[int, datetime] = {}
-    starts = {p: max(mark.low, mark.high - _LAST_RECORDS) for p, mark in marks[events].items() if mark.high > mark.low}
-    for message in read_from(settings, events, starts):
-        time = _log_time(message)
-        last[message.partition()] = max(last.get(message.partition(), time), time)
+    filled = {partition: mark for partition, mark in marks[events].items() if mark.high > mark.low}
+    for tail in _LAST_RECORDS:
+        starts = {p: max(mark.low, mark.high - tail) for p, mark in filled.items() if p not in last}
+        for message in read_from(settings, events, starts):
+            time = _log_time(message)
+            last[message.partition()] = max(last.get(message.partition(), time), time)
     found = []
     for partition in sorted(marks[events]):
         position, watermark_us = known.get(partition, (None, None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -128,23 +128,36 @@ def _lag(now: Look, before: Look | None, dead: set[str]) -> Iterator[Verdict]:
 
 def _time(now: Look, kafka: KafkaLook, settings: Settings, no_worker: bool) -> Iterator[Verdict]:
     silence = timedelta(seconds=QUIET_TICKS * settings.tick_after_s)
+    quiet: dict[int, timedelta] = {}
+    behind: dict[int, timedelta] = {}
     for each in kafka.times:
         if each.last_record is None:
             continue
         if settings.tick_after_s and not no_worker and now.at - each.last_record > silence:
-            yield _person(
-                "no_ticks",
-                f"partition {each.partition} got no record for {span(now.at - each.last_record)}, not even a tick: its "
-                "billing periods do not close",
-                "look for the worker that owns it; ticks come from workers with TOKENMILL_TICK_AFTER_S above 0",
-            )
+            quiet[each.partition] = now.at - each.last_record
         elif each.watermark is not None and each.last_record - each.watermark > EVENT_TIME_BEHIND:
-            yield Verdict(
-                "note",
-                "event_time_behind",
-                f"partition {each.partition}: event time is {span(each.last_record - each.watermark)} behind the log",
-                "right for a replay or a backlog; else a sender's clock or spool",
-            )
+            behind[each.partition] = each.last_record - each.watermark
+    if quiet:
+        yield _person(
+            "no_ticks",
+            f"{_partitions(quiet)} got no record for {span(max(quiet.values()))}, not even a tick: billing periods do not "
+            "close there",
+            "look for the worker that owns it; ticks come from workers with TOKENMILL_TICK_AFTER_S above 0",
+        )
+    if behind:
+        yield Verdict(
+            "note",
+            "event_time_behind",
+            f"event time is up to {span(max(behind.values()))} behind the log in {_partitions(behind)}",
+            "right for a replay or a backlog; else a sender's clock or spool",
+        )
+
+
+def _partitions(found: Iterable[int]) -> str:
+    """`partition 3`, or `partitions 1, 2, 3 and 9 more`."""
+    numbers = sorted(found)
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return f"partition{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers[:_SHOWN]))}{more}"
 
 
 def _signals(signals: Signals) -> Iterator[Verdict]:

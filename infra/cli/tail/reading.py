@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,10 +60,12 @@ def _print(record: Shown | None, as_json: bool, left: int | None) -> int | None:
     """Print one record and count it; the number that is still wanted."""
     if record is None:
         return left
-    if as_json:
-        click.echo(orjson.dumps(record.data, default=str).decode())
-    else:
-        click.echo("\n".join(record.lines))
+    text = orjson.dumps(record.data, default=str).decode() if as_json else "\n".join(record.lines)
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        # Without its number: click ends with exit code 1 when it sees it, but `| head` is no failure.
+        raise BrokenPipeError from None
     return None if left is None else left - 1
 
 
@@ -144,7 +145,6 @@ def _follow(
                 _raise_unless_passing(topic, error)
                 continue
             left = _print(lines.read(message), as_json, left)
-            sys.stdout.flush()
     except KeyboardInterrupt:
         return
     finally:

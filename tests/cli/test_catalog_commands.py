@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from infra.card_files import PLANS
-from infra.cli.ratecard.impact import affected_by, changes, price_text, version_before
+from infra.cli.ratecard.impact import affected_by, changes, no_version_from, price_text, version_before
 from infra.config import environment
 from infra.topics import apply
 from rating.cards import RateCard, parse_card
@@ -147,6 +147,15 @@ def test_affected_are_those_whom_the_version_prices_and_when() -> None:
     assert [(each.tenant_id, each.end) for each in affected_by(moved, new)][1:] == [("acme", hour_start(march))]
     assert version_before(catalog, new) == old
     assert version_before(catalog, old) is None
+
+
+def test_a_version_that_ends_with_none_to_follow_is_told() -> None:
+    first = version(1, "2026-01-01T00:00:00Z", "1", "2026-03-01T00:00:00Z")
+    promotion = version(2, "2026-02-01T00:00:00Z", "2", "2026-02-10T00:00:00Z")
+    catalog = Catalog().with_card(first).with_card(promotion)
+    assert no_version_from(catalog, first) == first.effective_to
+    assert no_version_from(catalog, promotion) is None
+    assert no_version_from(catalog.with_card(version(3, "2026-03-01T00:00:00Z", "3")), first) is None
 
 
 def test_changes_name_what_differs_new_and_gone() -> None:

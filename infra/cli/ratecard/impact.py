@@ -75,6 +75,17 @@ def version_before(catalog: Catalog, card: RateCard) -> RateCard | None:
     return max(others, key=lambda each: (each.effective_from, each.version), default=None)
 
 
+def no_version_from(catalog: Catalog, card: RateCard) -> datetime | None:
+    """The end of a version if no other version of the card holds then; None if one does, or it does not end."""
+    end = card.effective_to
+    versions = [version.card for version in catalog.versions() if version.card.id == card.id]
+    holds = any(
+        end is not None and each.effective_from <= end and (each.effective_to is None or each.effective_to > end)
+        for each in versions
+    )
+    return None if holds else end
+
+
 def price_text(charge: PriceModel, unit: str) -> str:
     """A charge in one line: `0.15 per 1,000,000 tokens`, or tier by tier `0.8 up to 500,000, 0.6 above, per ...`."""
     segments = charge.segments()

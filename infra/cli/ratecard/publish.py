@@ -14,7 +14,14 @@ from infra.card_files import CardFile
 from infra.cli.cards import load_cards, published_catalog
 from infra.cli.options import KAFKA, with_settings
 from infra.cli.output import print_json, remark, working
-from infra.cli.ratecard.impact import Affected, Change, affected_by, changes, period_text, version_before
+from infra.cli.ratecard.impact import (
+    Affected,
+    Change,
+    affected_by,
+    changes,
+    period_text,
+    version_before,
+)
 from infra.cli.reach import require_topics
 from infra.config import Settings
 from rating.card_fields import instant_text
@@ -34,14 +41,16 @@ class _Preview(NamedTuple):
     affected: list[Affected]
     before: RateCard | None
     changes: list[Change]
+    gap_from: datetime | None
 
 
 @click.command(
+    short_help="Publish cards, all of them or none.",
     epilog="""\b
 Examples:
   tokenmill ratecard publish --dry-run standard.yaml    who is affected, when
   tokenmill ratecard publish standard.yaml
-  tokenmill ratecard publish infra/examples/ratecards/*.yaml"""
+  tokenmill ratecard publish infra/examples/ratecards/*.yaml""",
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--dry-run", is_flag=True, help="only show who is affected and from when")
@@ -121,6 +130,12 @@ def _show(preview: _Preview) -> None:
     if preview.affected and min(each.start for each in preview.affected) < datetime.now(UTC):
         click.echo("  reaches into the past: open months are rated again from then on, closed months stay as they are")
 
+    if preview.gap_from is not None:
+        remark(
+            f"Warning: from {instant_text(preview.gap_from)} on no version of {card.id} holds: usage then has no price and "
+            "waits, unrated, until you publish one"
+        )
+
 
 def _more(count: int) -> None:
     if count > _SHOWN:
@@ -145,6 +160,7 @@ def _json(preview: _Preview, dry_run: bool) -> dict[str, object]:
             }
             for each in preview.affected
         ],
+        "no_version_from": instant_text(preview.gap_from) if preview.gap_from else None,
         "compared_with_version": preview.before.version if preview.before else None,
         "changes": [{"sku": each.sku, "before": each.before, "after": each.after} for each in preview.changes],
     }

@@ -6,10 +6,11 @@ from infra.cli.output import print_json
 
 
 @click.command(
+    short_help="Print the JSON Schema of card files, for editors.",
     epilog="""\b
 Examples:
   tokenmill ratecard schema > ratecard.schema.json
-  tokenmill ratecard schema --plan > plan.schema.json"""
+  tokenmill ratecard schema --plan > plan.schema.json""",
 )
 @click.option("--plan", is_flag=True, help="of plan files instead")
 def schema(plan: bool) -> None:

@@ -108,8 +108,10 @@ def show(settings: Settings, card_id: str, version: int | None, as_json: bool) -
     require_topics(settings, settings.topics.rating_catalog)
     with working("reading the catalogue"):
         published = read_catalog(settings)
-    catalog, _ = published_catalog(published, settings)
+    catalog, unusable = published_catalog(published, settings)
     versions = {each.card.version: each.card for each in catalog.versions() if each.card.id == card_id}
+    for line in unusable:
+        remark(f"Warning: {line}")
     if not versions:
         known = ", ".join(sorted(published.card_ids)) or "none"
         raise ConfigurationError(

@@ -14,10 +14,11 @@ from rating.cards import RateCard
 
 
 @click.command(
+    short_help="Check card files without Kafka.",
     epilog="""\b
 Examples:
   tokenmill ratecard validate standard.yaml
-  tokenmill ratecard validate --json cards/*.yaml"""
+  tokenmill ratecard validate --json cards/*.yaml""",
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="print JSON")

@@ -97,7 +97,13 @@ def _previews(cards: Sequence[tuple[CardFile, RateCard]], new: Sequence[bool], c
         before = version_before(catalog, card)
         found.append(
             _Preview(
-                file.path, card, is_new, affected_by(catalog, card), before, changes(before, card) if before else []
+                file=file.path,
+                card=card,
+                is_new=is_new,
+                affected=affected_by(catalog, card),
+                before=before,
+                changes=changes(before, card) if before else [],
+                gap_from=no_version_from(catalog, card),
             )
         )
     return found

@@ -19,6 +19,7 @@ from infra.cli.ratecard.impact import (
     Change,
     affected_by,
     changes,
+    no_version_from,
     period_text,
     version_before,
 )

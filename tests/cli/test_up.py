@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -122,14 +123,17 @@ def test_others_find_what_runs_and_only_while_it_runs(tmp_path: Path) -> None:
 def test_a_command_in_the_directory_takes_the_running_kafka_unless_it_is_told_another(
     tokenmill: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def holds(*arguments: str) -> dict[str, str]:
+        found = json.loads(tokenmill("config", "--json", *arguments).out)["settings"]
+        return {each["name"]: str(each["value"]) for each in found if each["name"] in ("kafka", "partitions")}
+
     with taken(tmp_path / ".tokenmill", "embedded", reset=False, own_store=True) as directory:
         directory.note("embedded", {"TOKENMILL_KAFKA": "127.0.0.1:1", "TOKENMILL_PARTITIONS": "3"})
-        ended = tokenmill("topics", "apply")
-        assert (ended.code, "127.0.0.1:1" in ended.err) == (1, True)
-        ended = tokenmill("topics", "apply", "--kafka", "127.0.0.1:2")
-        assert "127.0.0.1:2" in ended.err
+        assert holds() == {"kafka": "127.0.0.1:1", "partitions": "3"}
+        assert holds("--set", "partitions=5") == {"kafka": "127.0.0.1:1", "partitions": "5"}
+        assert holds("--kafka", "127.0.0.1:2") == {"kafka": "127.0.0.1:2", "partitions": "12"}
         monkeypatch.setenv("TOKENMILL_KAFKA", "127.0.0.1:3")
-        assert "127.0.0.1:3" in tokenmill("topics", "apply").err
+        assert holds() == {"kafka": "127.0.0.1:3", "partitions": "12"}
 
 
 def test_only_what_differs_is_exported_and_no_secret() -> None:
@@ -275,6 +279,14 @@ def test_services_have_addresses_of_their_own(tmp_path: Path) -> None:
 def test_wrong_usage_is_told_with_exit_code_2(tokenmill: Run, arguments: tuple[str, ...], said: str) -> None:
     ended = tokenmill("up", *arguments)
     assert (ended.code, said in ended.err) == (2, True), ended.err
+
+
+@pytest.mark.parametrize("service", ["worker", "sink"])
+def test_a_service_whose_metrics_address_is_taken_does_not_start(tokenmill: Run, service: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken_by_another:
+        address = f"127.0.0.1:{taken_by_another.getsockname()[1]}"
+        ended = tokenmill(service, "--kafka", "127.0.0.1:9", "--metrics-address", address)
+    assert (ended.code, address in ended.err, ended.err.count("\n")) == (2, True, 1), ended.err
 
 
 def test_a_kafka_that_does_not_answer_ends_it(tokenmill: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ Examples:
 @click.option("--start", type=Instant(), help="where event time starts  [default: 2026-01-01, with --rate now]")
 @click.option(
     "--profile",
-    type=click.Choice(["mixed", "chat", "code", "agent", "batch", "fine-tuning"]),
+    type=click.Choice(["mixed", "inference", "chat", "code", "agent", "batch", "fine-tuning"]),
     help="kind of traffic  [default: mixed]",
 )
 @click.option("--tenants", type=click.IntRange(1, 10_000), default=8, show_default=True, help="number of tenants")

@@ -169,6 +169,7 @@ CLASSES: Final = (CHAT, CODE, AGENT, BATCH, FINE_TUNING)
 
 PROFILES: Final[Mapping[str, Mapping[str, float]]] = {
     "mixed": {each.name: each.share for each in CLASSES},
+    "inference": {each.name: each.share for each in CLASSES if not each.trains},
     **{each.name: {each.name: 1.0} for each in CLASSES},
 }
 """What a workload may consist of: shares of requests by class."""

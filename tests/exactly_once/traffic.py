@@ -19,8 +19,9 @@ from schemas.kinds import Kind
 
 @lru_cache(maxsize=4)
 def workload(requests: int, seed: int = 7) -> Workload:
-    """A small workload: 8 tenants, 4 models, 6 hours; some events fail, abort, come late or come twice."""
-    return Workload(seed=seed, requests=requests)
+    """A small workload: 8 tenants, 4 models, 6 hours; some events fail, abort, come late or come twice. No training: the
+    card of these tests has no price for it."""
+    return Workload(seed=seed, requests=requests, profile="inference")
 
 
 @lru_cache(maxsize=4)

@@ -106,26 +106,28 @@ def gpu_economics(client: Client, scope: Scope, objective: Objective = DEFAULT_O
     )
     made = {(str(row[0]), str(row[1])): [int(number) for number in row[2:]] for row in tokens}
     spent = {(str(row[0]), str(row[1])): list(row[2:]) for row in times}
-    found = []
-    for bucket, gpu_type in sorted(made.keys() | spent.keys()):
-        allocated, idle, busy, unobserved, joules = spent.get((bucket, gpu_type), [Decimal(0)] * 5)
-        requests, input_tokens, output_tokens, good = made.get((bucket, gpu_type), [0] * 4)
-        found.append(
-            GpuEconomics(
-                bucket,
-                gpu_type,
-                allocated_hours=_hours(allocated),
-                idle_hours=_hours(idle),
-                busy_hours=_hours(busy),
-                unobserved_hours=_hours(unobserved),
-                energy_joules=joules,
-                requests=requests,
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                good_tokens=good,
-            )
-        )
-    return found
+    return [
+        _gpu(*place, spent.get(place, [Decimal(0)] * 5), made.get(place, [0] * 4))
+        for place in sorted(made.keys() | spent.keys())
+    ]
+
+
+def _gpu(bucket: str, gpu_type: str, times: list[Decimal], counts: list[int]) -> GpuEconomics:
+    allocated, idle, busy, unobserved, joules = times
+    requests, input_tokens, output_tokens, good = counts
+    return GpuEconomics(
+        bucket,
+        gpu_type,
+        allocated_hours=_hours(allocated),
+        idle_hours=_hours(idle),
+        busy_hours=_hours(busy),
+        unobserved_hours=_hours(unobserved),
+        energy_joules=joules,
+        requests=requests,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        good_tokens=good,
+    )
 
 
 def _hours(seconds: Decimal) -> Decimal:

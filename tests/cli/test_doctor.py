@@ -95,6 +95,7 @@ def _states(found: list[Check]) -> dict[str, str]:
     return {check.name: check.state for check in found if check.name != "Kafka"}
 
 
+@pytest.mark.kafka
 def test_topics_are_compared_with_what_they_should_be(broker: Broker, make_settings: MakeSettings) -> None:
     settings = make_settings(broker, partitions="2")
     topics = settings.topics

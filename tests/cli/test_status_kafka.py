@@ -22,6 +22,7 @@ from tests.sinks.samples import signal
 from tests.streams.support import LATER_US, Log, rate, usage
 from tests.support import Broker
 
+pytestmark = pytest.mark.kafka
 AT = datetime(2026, 1, 10, 7, tzinfo=UTC)
 
 

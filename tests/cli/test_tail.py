@@ -136,6 +136,7 @@ def _skus(out: str) -> list[str]:
     return [line.split()[-1] for line in out.splitlines()]
 
 
+@pytest.mark.kafka
 def test_reading_begins_and_ends_where_it_was_asked(
     broker: Broker, make_settings: MakeSettings, tokenmill: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from infra.cli.options import KAFKA, Instant, with_settings
-from infra.cli.output import progress_bar, working
+from infra.cli.output import progress_bar
 from infra.cli.reach import require_topics
 from infra.config import Settings
 
@@ -82,22 +82,17 @@ def emit(
 ) -> None:
     """Send a trace or a synthetic workload into the log, and say whether all of it arrived.
 
-    With --rate, events come as fast as asked and their times follow the clock; else they are sent as fast as possible.
-    A malformed row of a trace is reported with its line, goes to the dead letters and counts as offered. Ctrl-C sends
-    what is under way and says what the log has confirmed.
+    With --rate event times follow the clock; else everything is sent as fast as possible. A malformed row of a trace is
+    reported with its line, becomes a dead letter and counts as offered. Ctrl-C sends what is under way.
     """
     from infra.cli.emitting import Asked, show_fed
     from infra.cli.outlet import interruptible
 
-    asked = Asked(
+    chosen = Asked(
         trace, requests, hours, rate, duration, seed, start, profile, tenants, models, gpus, errors, late, duplicates
-    )
-    asked.refuse_what_has_no_effect()
-    chosen = asked.choose()
+    ).choose()
     if dry_run:
-        with working("counting what would be sent"):
-            rehearsal = chosen.rehearse()
-        rehearsal.show(as_json=as_json)
+        chosen.rehearse().show(as_json=as_json)
         return
     require_topics(settings, settings.topics.usage_events, settings.topics.gpu_samples)
     with interruptible() as interrupt, progress_bar("sending events", chosen.total) as advance:

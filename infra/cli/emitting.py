@@ -56,7 +56,7 @@ class Asked:
     late: float | None
     duplicates: float | None
 
-    def refuse_what_has_no_effect(self) -> None:
+    def _refuse_what_has_no_effect(self) -> None:
         """Raises UsageError for a flag that the others make void: a user would believe in it."""
         synthetic = (
             *("requests", "hours", "rate", "duration", "profile"),
@@ -71,7 +71,9 @@ class Asked:
             raise click.UsageError("--hours has no effect with --rate: use --duration")
 
     def choose(self) -> Chosen:
-        """What to send. Raises ConfigurationError when the flags make no workload, TraceError for a file that is none."""
+        """What to send. Raises UsageError and ConfigurationError when the flags make no workload, TraceError for a file that
+        is no trace."""
+        self._refuse_what_has_no_effect()
         if self.trace is not None:
             options = TraceOptions(self.tenants, self.models, self.seed, self.start or _START)
             return ChosenTrace(open_trace(self.trace, options))

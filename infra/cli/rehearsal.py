@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.cli.output import console, print_json, table
+from infra.cli.output import console, print_json, table, working
 from producers.rejected import Rejected
 from producers.trace import Trace
 from producers.workload import TokenTotals, Workload
@@ -16,6 +16,7 @@ from producers.workload.live import LiveWorkload
 
 _FIRST_S = 60
 _SHOWN = 40
+_COUNTING = "counting what would be sent"
 _MEASURES = {
     "requests": "id",
     "input": "input_tokens",
@@ -106,7 +107,8 @@ class _Tally:
 
 def of_workload(workload: Workload) -> Rehearsal:
     """A workload of a given size."""
-    expected = workload.expected()
+    with working(_COUNTING):
+        expected = workload.expected()
     return Rehearsal(
         f"{workload.requests:,} requests from {workload.start:%Y-%m-%d %H:%M} UTC over {workload.hours} h",
         expected.offered,
@@ -122,15 +124,16 @@ def of_live(workload: LiveWorkload, total: int | None) -> Rehearsal:
     """A workload that follows the clock: all of it, or its first minute if it has no end."""
     wanted = int(workload.rate * _FIRST_S) if total is None else total
     tally, seen, duplicates = _Tally(), set[str](), 0
-    for stretch in workload.stretches():
-        if tally.rows >= wanted:
-            break
-        batch = stretch.events.slice(0, wanted - tally.rows)
-        ids = batch.column("id").to_pylist()
-        before = len(seen)
-        seen.update(ids)
-        duplicates += len(ids) - (len(seen) - before)
-        tally.add(batch)
+    with working(_COUNTING):
+        for stretch in workload.stretches():
+            if tally.rows >= wanted:
+                break
+            batch = stretch.events.slice(0, wanted - tally.rows)
+            ids = batch.column("id").to_pylist()
+            before = len(seen)
+            seen.update(ids)
+            duplicates += len(ids) - (len(seen) - before)
+            tally.add(batch)
     part = " in the first minute" if total is None else ""
     return _of_tally(f"{workload.rate:g} events per second{part}", tally, 0, duplicates, workload.engine.fleet)
 
@@ -138,11 +141,12 @@ def of_live(workload: LiveWorkload, total: int | None) -> Rehearsal:
 def of_trace(trace: Trace) -> Rehearsal:
     """A trace."""
     tally, malformed = _Tally(), 0
-    for item in trace:
-        if isinstance(item, Rejected):
-            malformed += 1
-        else:
-            tally.add(item)
+    with working(_COUNTING):
+        for item in trace:
+            if isinstance(item, Rejected):
+                malformed += 1
+            else:
+                tally.add(item)
     return _of_tally(f"{trace.path.name} ({trace.format.name})", tally, malformed, 0, [])
 
 

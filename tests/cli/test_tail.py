@@ -92,7 +92,7 @@ def test_a_dead_letter_names_code_place_reason_and_its_rows() -> None:
     assert row == "    row 1: tenant tenant-1, source node-1, id e-1"
     rows = shown.data["rows"]
     assert isinstance(rows, list)
-    assert json.loads(rows[0]["payload"])["input_tokens"] == -4
+    assert rows[0]["payload"]["input_tokens"] == -4
 
 
 def test_rows_of_other_tenants_are_left_out_and_no_rows_may_be_asked_for() -> None:

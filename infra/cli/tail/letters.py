@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+import orjson
 from confluent_kafka import Message
 
 from infra.cli.tail.line import Shown
@@ -58,7 +59,7 @@ def _row_line(letter: DeadLetter, row: Row) -> str:
 
 
 def _data(message: Message, letter: DeadLetter, rows: Sequence[Row]) -> dict[str, object]:
-    """All rows that are wanted, whole."""
+    """All rows that are wanted, whole: each as an object, the bytes of a record that is none as text."""
     return {
         **place(message),
         "code": letter.code,
@@ -78,7 +79,9 @@ def _data(message: Message, letter: DeadLetter, rows: Sequence[Row]) -> dict[str
                 "tenant_id": tenant or None,
                 "source": source or None,
                 "id": event_id or None,
-                "payload": payload.decode("utf-8", "backslashreplace"),
+                "payload": payload.decode("utf-8", "backslashreplace")
+                if letter.batch is None
+                else orjson.loads(payload),
             }
             for code, reason, tenant, source, event_id, index, payload, _ in rows
         ],

@@ -14,7 +14,7 @@ from infra.cli.output import working
 from infra.cli.tail.line import Lines, Shown
 from infra.cli.tail.lines import log_time
 from infra.config import Settings
-from infra.kafka import broker_error, client_config, read_from, watermarks
+from infra.kafka import ask, broker_error, client_config, read_from, watermarks
 from infra.kafka_client import PASSING_ERRORS
 
 _FIRST_TAIL = 256
@@ -89,7 +89,7 @@ def _offsets_at(settings: Settings, topic: str, lows: dict[int, int], start: dat
     consumer = Consumer(client_config(settings, group_id=f"{settings.deployment}.reader", enable_auto_commit=False))
     try:
         asked = [TopicPartition(topic, partition, int(start.timestamp() * 1000)) for partition in lows]
-        found = consumer.offsets_for_times(asked, timeout=15)
+        found = ask(f"cannot find the time in {topic}", lambda s: consumer.offsets_for_times(asked, timeout=s))
     finally:
         consumer.close()
     starts = {}

@@ -149,7 +149,8 @@ def _overview(
     stack: Stack, wanted: Wanted, directory: Directory, environ: dict[str, str], remarks: list[str]
 ) -> Overview:
     kinds = {
-        "embedded": f"in memory, at most {readable(wanted.log_limit)}: gone when this stops",
+        "embedded": f"in memory, at most {readable(wanted.log_limit)}: gone when this stops; "
+        f"workers commit every {stack.settings.flush_interval_s:g} s",
         "apache": f"Apache Kafka, its log is kept in {directory.apache}",
         "configured": "as configured",
     }

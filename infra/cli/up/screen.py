@@ -116,7 +116,7 @@ class Screen:
         if self._as_json:
             self._line("up.stopping")
         else:
-            self._say("stopping; Ctrl-C again ends everything at once")
+            self._say("stopping; one more Ctrl-C ends everything at once")
 
     def stopped(self, killed: list[str], ended_s: Mapping[str, float], left: Left, *, log_is_gone: bool) -> None:
         """Nothing runs any more. `ended_s`: when each process was gone, in seconds since it began to stop."""
@@ -156,8 +156,7 @@ def _readable(line: str) -> str:
         return line
     if not isinstance(said, dict) or "event" not in said:
         return line
-    facts = [
-        f"{name}={str(fact).strip().splitlines()[-1]}" for name, fact in said.items() if name not in _NOT_SHOWN and fact
-    ]
+    texts = {name: str(fact).strip() for name, fact in said.items() if name not in _NOT_SHOWN and fact is not None}
+    facts = [f"{name}={text.splitlines()[-1]}" for name, text in texts.items() if text]
     time = str(said.get("timestamp", ""))[11:19]
     return f"{time} {said.get('level', '')} {said['event']} {' '.join(facts)}"[:_LONGEST_LINE].strip()

@@ -65,11 +65,12 @@ def tail() -> None:
 
 
 @tail.command(
+    short_help="What tenants owe, record by record.",
     epilog="""\b
 Examples:
   tokenmill tail rated
   tokenmill tail rated --tenant acme --sku 'llama-*' --from 2026-01-01 --json
-  tokenmill tail rated --kind adjustment --follow"""
+  tokenmill tail rated --kind adjustment --follow""",
 )
 @_reading
 @click.option("--sku", default=None, help="of SKUs like this; * and ? stand for anything")
@@ -92,11 +93,12 @@ def rated(
 
 
 @tail.command(
+    short_help="Gaps, missing prices, the balance.",
     epilog="""\b
 Examples:
   tokenmill tail signals
   tokenmill tail signals --kind gap --from beginning
-  tokenmill tail signals --policy 'unpriced_usage/*' --follow"""
+  tokenmill tail signals --policy 'unpriced_usage/*' --follow""",
 )
 @_reading
 @click.option("--kind", default=None, help="gap, cleared, raised, balance, evicted, ...")
@@ -119,11 +121,12 @@ def signals(
 
 
 @tail.command(
+    short_help="What could not be counted, and why.",
     epilog="""\b
 Examples:
   tokenmill tail dlq
   tokenmill tail dlq --code conflict --rows 10
-  tokenmill tail dlq --from beginning --json > dead-letters.jsonl"""
+  tokenmill tail dlq --from beginning --json > dead-letters.jsonl""",
 )
 @_reading
 @click.option("--code", default=None, help="with this code: conflict, undecodable, future_event, invalid_*, ...")

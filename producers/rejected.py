@@ -12,7 +12,7 @@ import orjson
 
 from schemas.headers import CONTENT_TYPE, REJECTED_JSON, RecordHeaders
 
-MAX_TEXT = 8_192
+MAX_TEXT = 4_096
 """Characters of the rejected input that are kept; a line of a trace is far shorter."""
 
 

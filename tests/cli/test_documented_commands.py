@@ -43,7 +43,7 @@ def _words(line: str) -> list[str]:
 def check(arguments: list[str]) -> None:
     """Parse without running. Raises UsageError for what `tokenmill` would refuse."""
     command: click.Command = cli
-    context = click.Context(cli, info_name="tokenmill")
+    context = click.Context(cli, info_name="tokenmill", help_option_names=["-h", "--help"])
     rest = list(arguments)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         found = command.get_command(context, rest[0])

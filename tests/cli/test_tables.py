@@ -14,6 +14,8 @@ from infra.cli.demo import screen
 from infra.cli.demo.flow import Timed
 from infra.cli.demo.results import Results
 from infra.cli.feeding import Fed
+from infra.cli.outlet import Sent
+from producers.emitter import Delivery
 from rating.invoices import Invoice, InvoiceLine, InvoiceTier
 from sinks.balance import Balance, Counts, SourceCounts
 from sinks.findings import Report
@@ -66,7 +68,7 @@ def _results(*, rerouted: int = 0) -> Results:
         *(1, 999_999_999, 9_999_999),
     )
     return Results(
-        Timed(Fed(201_000, 40_000, (), 0, 2.0), 12.0, 18.0),
+        Timed(Fed(201_000, 40_000, (), 0, 2.0, Sent(Delivery(201_000, 0, 0), Delivery(40_000, 0, 0))), 12.0, 18.0),
         Balance(tuple(sources)),
         usage,
         [gpu],

@@ -76,6 +76,13 @@ def test_commands_in_the_pages_exist(page: Path) -> None:
             pytest.fail(f"{page.name}: tokenmill {shlex.join(arguments)}: {error.format_message()}")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    missing = [each for each in targets if "://" not in each and not (page.parent / each).exists()]
+    assert not missing, f"{page.name} links to {missing}"
+
+
 def _commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
     context = click.Context(group)
     for name in group.list_commands(context):

@@ -9,7 +9,7 @@ STAMP := $(VENV)/.built
 help:
 	@echo "make demo    run the whole path on embedded parts, from events to invoices"
 	@echo "make test    run the tests"
-	@echo "make chaos    long runs of several workers against real Kafka"
+	@echo "make chaos   whole demos, end to end: twice, interrupted, with traces, in other currencies"
 	@echo "make controls  run the faults again with their protections off: each breach must be noticed"
 	@echo "make check   lint and type-check"
 	@echo "make bench   measure produce, rate and store beside a plain Faust agent"

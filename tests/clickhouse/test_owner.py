@@ -148,7 +148,7 @@ def test_the_command_line_serves_until_a_signal(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     ready = process.stderr.readline()
-    assert "is ready" in ready
+    assert "clickhouse.listening" in ready
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     process.stderr.close()

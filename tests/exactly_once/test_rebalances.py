@@ -13,7 +13,7 @@ from tests.exactly_once.reference import REQUESTS, Reference, check_same
 from tests.exactly_once.traffic import emitting, sample_rows, usage_rows
 from tests.support import Broker, eventually
 
-pytestmark = [pytest.mark.apache, pytest.mark.kafka, pytest.mark.chaos]
+pytestmark = [pytest.mark.apache, pytest.mark.kafka]
 
 
 def test_one_then_three_then_two_workers_give_what_one_gives(

@@ -91,7 +91,6 @@ def test_a_topic_created_anew_is_refused_at_the_start(apache: Broker, deploy: De
         assert "recreated" in reason
 
 
-@pytest.mark.chaos
 def test_a_topic_created_anew_under_a_running_worker_ends_it(apache: Broker, deploy: Deploy) -> None:
     deployment = deploy(apache)
     with deployment.worker() as worker:

@@ -18,7 +18,7 @@ from tests.exactly_once.deployment import Deployment
 from tests.exactly_once.traffic import usage_rows
 from tests.support import Broker
 
-pytestmark = [pytest.mark.apache, pytest.mark.kafka, pytest.mark.chaos]
+pytestmark = [pytest.mark.apache, pytest.mark.kafka]
 
 
 def _send_plainly(deployment: Deployment, rows: pa.RecordBatch) -> Counter[bool]:

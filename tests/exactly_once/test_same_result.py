@@ -14,7 +14,7 @@ from tests.exactly_once.reference import REQUESTS, Reference, check_same, send_a
 from tests.exactly_once.traffic import emit, sample_rows, shuffled, usage_rows
 from tests.support import Broker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
+pytestmark = [pytest.mark.kafka]
 
 
 @pytest.mark.apache

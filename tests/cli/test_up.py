@@ -143,6 +143,8 @@ def test_only_what_differs_is_exported_and_no_secret() -> None:
         "TOKENMILL_DEPLOYMENT": "eu-1",
         "TOKENMILL_PARTITIONS": "3",
     }
+    quiet = exported(Settings(kafka, tick_after_s=0))
+    assert quiet["TOKENMILL_TICK_AFTER_S"] == "0", "status must not wait for ticks that nobody writes"
     assert exported(Settings(kafka, ClickHouseSettings(port=8))) == {
         "TOKENMILL_KAFKA": "127.0.0.1:7",
         "TOKENMILL_CLICKHOUSE": "http://127.0.0.1:8/tokenmill",

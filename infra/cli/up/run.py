@@ -33,7 +33,7 @@ _AUTHOR: Final = "tokenmill up"
 _DEFAULT_CARD: Final = "standard"
 _PRICED_FROM: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _ADDRESSES: Final = ("kafka", "clickhouse")
-_NOT_EXPORTED: Final = ("config", "data_dir", "metrics_address", "log_level", "tick_after_s", "flush_interval_s")
+_NOT_EXPORTED: Final = ("config", "data_dir", "metrics_address", "log_level", "flush_interval_s")
 _IN_MEMORY: Final[dict[str, Any]] = {
     # When somebody tries things out, events of another time come: this machine's clock must not close their periods.
     "tick_after_s": 0,

@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 
 from infra.config import Settings
-from infra.kafka import LogIdentity
+from infra.kafka import MAX_MESSAGE_BYTES, LogIdentity
 from infra.topics import RegisteredLog
 from schemas.batch import decode_batch, encode_batch, rows_to_batch
 from schemas.cloudevents import encode_binary, encode_structured
@@ -346,3 +346,34 @@ def key_of(record: Mapping[str, Any]) -> tuple[str, ...]:
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = batch.to_pylist()
     return rows
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+TOKEN_USAGE = str(Kind.TOKEN_USAGE)
+STATE_LIMIT = 1 << 20
+"""What a broker takes for a topic that is created without a setting for it."""
+
+
+def log_with_card() -> Log:
+    log = Log()
+    log.card(card_document())
+    log.assign()
+    return log
+
+
+def written_fits(run: Run) -> None:
+    """Every record fits its topic; whoever reads the state back gets the same."""
+    large = (run.made.topics.usage_events, run.made.topics.usage_dlq, run.made.topics.usage_excluded)
+    for record in run.written:
+        size = (
+            len(record.value or b"")
+            + len(record.key or b"")
+            + sum(len(name) + len(text) + 10 for name, text in record.headers)
+        )
+        assert size < (MAX_MESSAGE_BYTES if record.topic in large else STATE_LIMIT) - 1000, (record.topic, size)
+
+
+def restartable(run: Run) -> None:
+    run.restart()
+    run.processor.snapshot(run.position)

@@ -7,6 +7,7 @@ Arrow schema its column type, and the vectorised validation its limits: one decl
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,16 +36,16 @@ _SAFE_TEXT: Final = re.compile(_NO_CONTROL + "*")
 _UNIT_QUANTITY: Final = re.compile(r"[0-9]{1,13}(?:\.[0-9]{1,9})?")
 
 
-class Rule:
+class Rule(ABC):
     """What the values of one column may be."""
 
+    @abstractmethod
     def arrow_type(self) -> Any:
         """The canonical Arrow type of the column."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expected(self) -> str:
         """What a value must be, to follow `<field> is <value>: must be`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

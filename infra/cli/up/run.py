@@ -78,20 +78,14 @@ def _run(settings: Settings, wanted: Wanted, directory: Directory, parts: ExitSt
         stack = _start(settings, wanted, directory, parts, steps, remarks)
         supervisor = Supervisor(time.monotonic)
         keeper = parts.enter_context(Keeper(stack, supervisor, screen, wanted.log_limit))
+        parts.callback(keeper.stop)
         steps.step(f"starting {_counted(wanted.workers, 'worker')} and {_counted(wanted.sinks, 'sink')}")
         environ = exported(stack.settings)
         directory.note(wanted.broker, environ)
-        try:
-            ready = keeper.until_ready()
-        except BaseException:
-            keeper.stop()
-            raise
-    try:
-        if ready:
-            screen.ready(_overview(stack, wanted, directory, environ, remarks))
-            keeper.until_asked()
-    finally:
-        keeper.stop()
+        ready = keeper.until_ready()
+    if ready:
+        screen.ready(_overview(stack, wanted, directory, environ, remarks))
+        keeper.until_asked()
 
 
 def _start(

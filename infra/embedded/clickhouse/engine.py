@@ -148,15 +148,16 @@ class Handle:
             stream = self._native.send_insert(statement, data_format)
         except RuntimeError as error:
             raise from_engine(error) from None
+        whole = False
         try:
             for chunk in chunks:
                 self._native.insert_append(stream, bytes(chunk))
+            whole = True
         except RuntimeError as error:
-            self._native.insert_cancel(stream)
             raise from_engine(error) from None
-        except BaseException:
-            self._native.insert_cancel(stream)
-            raise
+        finally:
+            if not whole:
+                self._native.insert_cancel(stream)
         try:
             counts.add(self._native.insert_done(stream))
         except RuntimeError as error:

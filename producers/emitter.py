@@ -27,11 +27,11 @@ from infra.kafka import client_config, log_client_error
 from infra.logs import get_logger
 from producers.batching import Packed, Packer
 from producers.errors import BufferFullError, DeliveryError, EmitterClosedError
-from producers.rejected import Rejected, encode_rejected
 from schemas.events import Event
 from schemas.headers import BatchHeaders, RecordHeaders
 from schemas.kinds import Kind
 from schemas.partitioning import partition_for
+from schemas.source_rejects import SourceReject, encode_source_reject
 
 DEFAULT_BUFFER_BYTES = 64 * 1024 * 1024
 _POLL_S = 0.05
@@ -151,13 +151,13 @@ class Emitter:
             self._refuse_if_closed()
             self._send(self._packer.add_batch(rows, time.monotonic()))
 
-    def emit_rejected(self, rejected: Rejected) -> None:
+    def emit_rejected(self, rejected: SourceReject) -> None:
         """Send input that is no event, so that it becomes a dead letter and is counted as one event offered.
 
         It has no tenant: file and line decide on the partition. It has no number either; only batches have.
         """
         self._wait_for_room()
-        value, headers = encode_rejected(rejected)
+        value, headers = encode_source_reject(rejected)
         partition = partition_for(f"{rejected.file}:{rejected.line}", self._partitions)
         with self._lock:
             self._refuse_if_closed()

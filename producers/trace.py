@@ -26,10 +26,10 @@ import pyarrow as pa
 
 from infra.errors import ConfigurationError, TokenmillError
 from producers.columns import constant, instants, make_batch, names
-from producers.rejected import Rejected
 from producers.trace_formats import MalformedRow, RowParser, TraceFormat, TraceRow, recognise
 from schemas.instants import END_OF_TIME_US, to_microseconds
 from schemas.kinds import Kind
+from schemas.source_rejects import SourceReject
 
 DEFAULT_START = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_LINE = 1 << 20
@@ -40,7 +40,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class TraceError(TokenmillError):
-    """The file cannot be replayed at all; a single bad row is no error but a `Rejected`."""
+    """The file cannot be replayed at all; a single bad row is no error but a `SourceReject`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ class Trace:
         """The `source` of every event: the content of the file, not its name."""
         return f"trace/{self.digest}"
 
-    def __iter__(self) -> Iterator[pa.RecordBatch | Rejected]:
+    def __iter__(self) -> Iterator[pa.RecordBatch | SourceReject]:
         """Batches of TokenUsage in the order of the file, with each malformed row as it is met."""
         with self.path.open("rb") as file:
             pending = _Rows()
             for item in self._rows(file):
-                if isinstance(item, Rejected):
+                if isinstance(item, SourceReject):
                     yield item
                     continue
                 pending.add(*item)
@@ -106,7 +106,7 @@ class Trace:
             if pending.rows:
                 yield self._batch(pending)
 
-    def _rows(self, file: BinaryIO) -> Iterator[tuple[int, int, TraceRow] | Rejected]:
+    def _rows(self, file: BinaryIO) -> Iterator[tuple[int, int, TraceRow] | SourceReject]:
         """(line in the file, n, row) of each data row, or its rejection."""
         parser: RowParser | None = None
         start_us = to_microseconds(self.options.start)
@@ -121,7 +121,9 @@ class Trace:
             try:
                 yield line, n, _parsed(parser, text)
             except MalformedRow as error:
-                yield Rejected(str(self.path), line, str(error), _text(text))
+                # A file name may hold bytes that are no UTF-8 (surrogates in Python), which JSON cannot carry.
+                file_name = str(self.path).encode("utf-8", "replace").decode()
+                yield SourceReject(file=file_name, line=line, reason=str(error), text=_text(text))
 
     def _batch(self, pending: _Rows) -> pa.RecordBatch:
         rows = len(pending.rows)

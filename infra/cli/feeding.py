@@ -10,10 +10,10 @@ import pyarrow as pa
 from infra.cli.outlet import Interrupt, Outlet, Sent
 from infra.cli.output import remark
 from infra.config import Settings
-from producers.rejected import Rejected
 from producers.trace import Trace
 from producers.workload.workload import Workload
 from schemas.kinds import Kind
+from schemas.source_rejects import SourceReject
 
 Advance = Callable[[int], None]
 """Called with the number of events that were just handed over."""
@@ -30,7 +30,7 @@ class Fed:
 
     events: int
     samples: int
-    rejected: tuple[Rejected, ...]
+    rejected: tuple[SourceReject, ...]
     rejected_rows: int
     seconds: float
     sent: Sent
@@ -57,14 +57,14 @@ def fed_of(sent: Sent, began: float, signal: int | None) -> Fed:
 
 def feed_trace(settings: Settings, trace: Trace, advance: Advance, interrupt: Interrupt | None = None) -> Fed:
     """Replay a trace. Raises DeliveryError when the broker did not take everything, unless it is interrupted."""
-    rejected: list[Rejected] = []
+    rejected: list[SourceReject] = []
     rejected_rows = 0
     began = time.monotonic()
     with Outlet(settings) as outlet:
         for item in trace:
             if interrupt is not None and interrupt.signal:
                 break
-            if isinstance(item, Rejected):
+            if isinstance(item, SourceReject):
                 outlet.reject(trace.source, item)
                 rejected_rows += 1
                 if len(rejected) < _SHOWN_REJECTS:

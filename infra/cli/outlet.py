@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from infra.config import Settings
 from producers.emitter import Delivery, Emitter
-from producers.rejected import Rejected
 from schemas.kinds import Kind
+from schemas.source_rejects import SourceReject
 
 GPU_COLLECTOR = "collector/gpu"
 """Source of the batches that carry the samples of all GPU nodes; each sample names its own agent."""
@@ -57,7 +57,7 @@ class Outlet:
             source = GPU_COLLECTOR if kind == Kind.GPU_UTILIZATION else batch.column("source")[0].as_py()
         self._emitter(kind, source).emit_batch(batch)
 
-    def reject(self, source: str, rejected: Rejected) -> None:
+    def reject(self, source: str, rejected: SourceReject) -> None:
         """Input that is no event."""
         self._emitter(Kind.TOKEN_USAGE, source).emit_rejected(rejected)
 

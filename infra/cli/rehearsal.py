@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.cli.output import console, print_json, table, working
-from producers.rejected import Rejected
 from producers.trace import Trace
 from producers.workload import TokenTotals, Workload
 from producers.workload.figures import CLASSES
 from producers.workload.fleet import Gpu
 from producers.workload.live import LiveWorkload
+from schemas.source_rejects import SourceReject
 
 _FIRST_S = 60
 _SHOWN = 40
@@ -143,7 +143,7 @@ def of_trace(trace: Trace) -> Rehearsal:
     tally, malformed = _Tally(), 0
     with working(_COUNTING):
         for item in trace:
-            if isinstance(item, Rejected):
+            if isinstance(item, SourceReject):
                 malformed += 1
             else:
                 tally.add(item)

@@ -20,7 +20,6 @@ from infra.kafka import read_all
 from infra.topics import apply
 from producers.emitter import Emitter, new_epoch
 from producers.errors import BufferFullError, DeliveryError, EmitterClosedError
-from producers.rejected import Rejected, decode_rejected
 from producers.workload import Workload
 from schemas.batch import batch_to_models, decode_batch
 from schemas.errors import SchemaError
@@ -28,6 +27,7 @@ from schemas.events import TokenUsage
 from schemas.headers import CONTENT_TYPE, REJECTED_JSON, BatchHeaders, Numbering, header_texts, parse_batch_headers
 from schemas.kinds import Kind
 from schemas.partitioning import partition_for
+from schemas.source_rejects import SourceReject, decode_source_reject
 from tests.conftest import MakeSettings
 from tests.support import Broker
 
@@ -160,13 +160,13 @@ def test_epochs_rise_even_within_one_millisecond() -> None:
 
 @pytest.mark.kafka
 def test_rejected_input_is_sent_unnumbered_and_counted(settings: Settings) -> None:
-    rejected = Rejected("trace.csv", 7, "ContextTokens is empty", "2023-11-16 18:15:46,,4")
+    rejected = SourceReject(file="trace.csv", line=7, reason="ContextTokens is empty", text="2023-11-16 18:15:46,,4")
     with Emitter(settings, "trace/x") as emitter:
         emitter.emit_rejected(rejected)
     assert emitter.close().delivered == 1
     (message,) = read_all(settings, settings.topics.usage_events)
     assert header_texts(message.headers()) == {CONTENT_TYPE: REJECTED_JSON}
-    assert decode_rejected(message.value()) == rejected
+    assert decode_source_reject(message.value()) == rejected
 
 
 @pytest.mark.kafka
@@ -264,7 +264,7 @@ def test_a_full_buffer_waits_until_there_is_room() -> None:
 def test_wrong_events_are_refused_and_nothing_is_taken() -> None:
     emitter = Emitter(NOBODY, "gateway/00")
     with pytest.raises(TypeError, match="takes TokenUsage"):
-        emitter.emit(Rejected("f", 1, "r", "t"))  # type: ignore[arg-type]
+        emitter.emit(SourceReject(file="f", line=1, reason="r"))  # type: ignore[arg-type]
     with pytest.raises(SchemaError, match="column input_tokens of type string"):
         emitter.emit_batch(pa.RecordBatch.from_pydict({"id": ["a"], "input_tokens": ["1"]}))
     with pytest.raises(SchemaError, match="needs the column id"):

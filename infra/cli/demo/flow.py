@@ -21,9 +21,9 @@ from infra.config import Settings
 from infra.errors import ConfigurationError
 from infra.lag import wait_until_read
 from producers.control import ControlWriter
-from producers.rejected import Rejected
 from producers.trace import Trace
 from producers.workload.workload import Workload
+from schemas.source_rejects import SourceReject
 from sinks.kafka_log import group_of
 from streams.transactions import group_id
 
@@ -67,7 +67,7 @@ def trace_input(trace: Trace, card: Path) -> Input:
     has_rows = False
     for item in trace:
         has_rows = True
-        if not isinstance(item, Rejected):
+        if not isinstance(item, SourceReject):
             first = pc.min(item.column("started_at")).as_py()
             earliest = first if earliest is None else min(earliest, first)
     if not has_rows:

@@ -11,19 +11,17 @@ import os
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from infra.config import Settings, load_settings
 from infra.embedded.apache import ApacheKafka, apache_available
 from infra.embedded.tansu import TansuBroker
 from infra.errors import EmbeddedError
-from tests.support import Broker, HasBootstrap
+from tests.support import Broker, HasBootstrap, delete_topics
 
 MakeSettings = Callable[..., Settings]
 
@@ -167,12 +165,4 @@ def make_settings(tmp_path: Path) -> Iterator[MakeSettings]:
     yield make
     for where, settings in made:
         if isinstance(where, Broker) and settings.topic_prefix:
-            _delete_topics(settings)
-
-
-def _delete_topics(settings: Settings) -> None:
-    with suppress(KafkaException):  # tidying up: a broker that has gone has no topics
-        client = AdminClient({"bootstrap.servers": settings.kafka.bootstrap, "log_level": 0})
-        names = [name for name in client.list_topics(timeout=5).topics if name.startswith(settings.topic_prefix)]
-        for future in (client.delete_topics(names, operation_timeout=10) if names else {}).values():
-            future.result()
+            delete_topics(settings)

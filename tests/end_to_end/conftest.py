@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from infra.config import Settings, load_settings
 from infra.embedded.clickhouse.process import EmbeddedClickHouse
 from tests.end_to_end.installation import Installation
-from tests.support import Broker
+from tests.support import Broker, delete_topics
 
 Install = Callable[[], Installation]
 
@@ -52,17 +49,9 @@ def install(
 
     yield new
     for settings in made:
-        _delete_topics(settings)
+        delete_topics(settings)
 
 
 @pytest.fixture(scope="module")
 def installation(install: Install) -> Installation:
     return install()
-
-
-def _delete_topics(settings: Settings) -> None:
-    with suppress(KafkaException):  # tidying up: a broker that has gone has no topics
-        client = AdminClient({"bootstrap.servers": settings.kafka.bootstrap, "log_level": 0})
-        names = [name for name in client.list_topics(timeout=5).topics if name.startswith(settings.topic_prefix)]
-        for future in (client.delete_topics(names, operation_timeout=10) if names else {}).values():
-            future.result()

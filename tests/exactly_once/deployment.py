@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +13,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from infra import topics
 from infra.config import Settings
-from infra.kafka import admin, client_config
+from infra.kafka import client_config
 from producers.control import ControlWriter
 from streams.transactions import group_id
 from tests.exactly_once import oracle, results
 from tests.exactly_once.processes import Fired, Worker, fired
-from tests.support import eventually
+from tests.support import delete_topics, eventually
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -45,12 +44,7 @@ class Deployment:
         """End what still runs, delete the topics."""
         for worker in self.workers:
             worker.__exit__(None, None, None)
-        with suppress(KafkaException):  # tidying up: a broker that has gone has no topics
-            client = admin(self.settings)
-            prefix = self.settings.topic_prefix
-            names = [name for name in client.list_topics(timeout=5).topics if name.startswith(prefix)]
-            for future in client.delete_topics(names, operation_timeout=10).values():
-                future.result(20)
+        delete_topics(self.settings)
 
     @property
     def fault_log(self) -> Path:

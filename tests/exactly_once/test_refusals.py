@@ -99,7 +99,8 @@ def test_a_topic_created_anew_under_a_running_worker_ends_it(apache: Broker, dep
         _create_anew(deployment)
         emit(deployment.settings, ROWS.slice(500, 500))
         assert worker.ended() == 1
-        assert worker.failure()[0] in ("another_log", "transaction_failed")
+        # Whichever the worker meets first: the topic gone, another one in its place, or a commit to the one that was.
+        assert worker.failure()[0] in ("unknown_topic", "another_log", "transaction_failed")
 
 
 def test_a_group_offset_moved_past_the_position_ends_the_worker(apache: Broker, deploy: Deploy) -> None:

@@ -25,6 +25,7 @@ from producers.trace import Trace
 from producers.workload.workload import Workload
 from schemas.source_rejects import SourceReject
 from sinks.kafka_log import group_of
+from sinks.runner import topic_sinks
 from streams.transactions import group_id
 
 _STANDARD = EXAMPLES / "standard.yaml"
@@ -133,16 +134,8 @@ def _rating(settings: Settings) -> list[list[tuple[str, str]]]:
 
 
 def _storing(settings: Settings) -> list[list[tuple[str, str]]]:
-    group, topics = group_of(settings), settings.topics
-    stored = (
-        topics.usage_events,
-        topics.gpu_samples,
-        topics.usage_rated,
-        topics.usage_signals,
-        topics.usage_excluded,
-        topics.usage_dlq,
-    )
-    return [[(group, topic) for topic in stored]]
+    group = group_of(settings)
+    return [[(group, topic) for topic in topic_sinks(settings)]]
 
 
 def _wait(stack: Stack, screen: Screen, what: str, rounds: list[list[tuple[str, str]]]) -> None:

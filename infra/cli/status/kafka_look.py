@@ -17,6 +17,7 @@ from infra.kafka import Watermarks, admin, committed, read_from, watermarks
 from infra.topics import log_epoch
 from schemas.instants import from_microseconds
 from sinks.kafka_log import group_of
+from sinks.runner import topic_sinks
 from streams.restore import POSITION_KEY
 from streams.transactions import group_id
 
@@ -39,16 +40,8 @@ class _Question:
 def _questions(settings: Settings) -> list[_Question]:
     """Who reads what: the workers the two ingest topics, the sinks six."""
     topics, workers, sinks = settings.topics, group_id(settings), group_of(settings)
-    stored = (
-        topics.usage_events,
-        topics.gpu_samples,
-        topics.usage_rated,
-        topics.usage_signals,
-        topics.usage_excluded,
-        topics.usage_dlq,
-    )
     read = [_Question(workers, topics.usage_events), _Question(workers, topics.gpu_samples)]
-    return read + [_Question(sinks, topic) for topic in stored]
+    return read + [_Question(sinks, topic) for topic in topic_sinks(settings)]
 
 
 def look_at_kafka(settings: Settings) -> KafkaLook:

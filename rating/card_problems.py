@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from rating.cards import ContextRange, FlatFee, Match, Minimum, RateCard, Sku
+from rating.cards import FlatFee, Minimum, RateCard, Sku
 from rating.errors import CardProblem, Path, did_you_mean
+from rating.match import ContextRange, Match
 from rating.models import MODELS
 from rating.models.graduated import GraduatedTier
 

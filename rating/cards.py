@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     PrivateAttr,
     ValidationError,
     ValidationInfo,
@@ -29,7 +26,6 @@ from rating.card_fields import (
     LONGEST_ID,
     Currency,
     Instant,
-    Integer,
     MeterName,
     Name,
     PlainSku,
@@ -40,6 +36,7 @@ from rating.card_fields import (
     instant_text,
 )
 from rating.errors import CardError, CardProblem, did_you_mean
+from rating.match import Document, Match
 from rating.meters import Meter, is_custom, leaves_of, meter
 from rating.models import Charge
 from rating.models.base import Fee
@@ -54,70 +51,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DIGEST = 64
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class ContextRange(_Document):
-    """Requests whose total input, cached included, is above `above` and at most `up_to` tokens.
-
-    Both must be edges of the deployment's context brackets. `brackets` is the range of bracket indexes they mean.
-    """
-
-    above: Integer | None = None
-    """Total input tokens that a request must exceed."""
-    up_to: Integer | None = None
-    """Total input tokens that a request may have at most."""
-    _brackets: tuple[int, int] = PrivateAttr(default=(0, 0))
-
-    @model_validator(mode="after")
-    def _resolve(self, info: ValidationInfo) -> Self:
-        edges: Sequence[int] = (info.context or {}).get("context_edges", DEFAULT_CONTEXT_EDGES)
-        for value in (self.above, self.up_to):
-            if value is not None and value not in edges:
-                raise ValueError(
-                    f"{value} is not an edge of the context brackets: use one of {', '.join(map(str, edges))}"
-                )
-        if self.above is None and self.up_to is None:
-            raise ValueError("give above, up_to or both")
-        low = 0 if self.above is None else bisect_left(edges, self.above) + 1
-        high = len(edges) if self.up_to is None else bisect_left(edges, self.up_to)
-        if low > high:
-            raise ValueError(f"no request is above {self.above} and at most {self.up_to} tokens")
-        self._brackets = (low, high)
-        return self
-
-    @property
-    def brackets(self) -> tuple[int, int]:
-        """First and last bracket index, both included."""
-        return self._brackets
-
-
-class Match(_Document):
-    """What usage a SKU is for: an exact value or a pattern (`*`, `?`) per dimension; what is left out matches all."""
-
-    model: Text | None = None
-    """Model that answered, e.g. `llama-70b` or `llama-*`."""
-    endpoint: Text | None = None
-    """Endpoint that was called, e.g. `/v1/chat/completions`."""
-    region: Text | None = None
-    """Region that served the request."""
-    service_tier: Text | None = None
-    """Service tier, e.g. `default`, `priority` or `batch`."""
-    gpu_type: Text | None = None
-    """GPU type, e.g. `H100`."""
-    operation: Text | None = None
-    """Operation, e.g. `chat`, `embedding`, `fine_tune` or `batch`."""
-    context_bracket: ContextRange | None = None
-    """Length of the request."""
-
-    def constraints(self) -> dict[str, str]:
-        """The dimensions that are matched with text, in their fixed order."""
-        found = ((name, getattr(self, name)) for name in DIMENSIONS)
-        return {name: value for name, value in found if value is not None}
-
-
-class Sku(_Document):
+class Sku(Document):
     """One thing that is sold: which meter of which usage, and at what price.
 
     `sku` is the id of the line, or a template such as `{model}/input`: then every distinct value is a line of its own
@@ -211,7 +145,7 @@ def fitting_id(sku_id: str) -> str:
     return f"{sku_id[: LONGEST_ID - _DIGEST - 1]}~{hashlib.sha256(sku_id.encode()).hexdigest()}"
 
 
-class FlatFee(_Document):
+class FlatFee(Document):
     """A fixed amount for each billing period, in arrears."""
 
     sku: PlainSku
@@ -222,7 +156,7 @@ class FlatFee(_Document):
     """For people."""
 
 
-class Minimum(_Document):
+class Minimum(Document):
     """The least that the usage of a billing period costs: the difference is charged as a line of its own."""
 
     sku: PlainSku
@@ -233,7 +167,7 @@ class Minimum(_Document):
     """For people."""
 
 
-class RateCard(_Document):
+class RateCard(Document):
     """One version of a card. Made by `parse_card`, which also checks what one field alone does not show."""
 
     id: Name

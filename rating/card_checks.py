@@ -16,11 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from rating import patterns
 from rating.card_fields import Instant, instant_text
-from rating.cards import FlatFee, Minimum, RateCard, Sku
+from rating.cards import RateCard, Sku
 from rating.errors import CardProblem, Path
 from rating.matching import can_share_id, is_ambiguous, rank
 from rating.models import Charge, PriceModel
 from rating.money import CURRENCY_EXPONENTS, currency_exponent, plain, round_to_currency
+from rating.terms.fields import FlatFee, Minimum
 
 T = TypeVar("T")
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from rating.cards import FlatFee, Minimum, RateCard, Sku
+from rating.cards import RateCard, Sku
 from rating.errors import CardProblem, Path, did_you_mean
 from rating.match import ContextRange, Match
 from rating.models import MODELS
 from rating.models.graduated import GraduatedTier
+from rating.terms.fields import CardCommitment, Discount, FlatFee, LineCommitment, Maximum, Minimum, Tax
 
 _OWNERS: Mapping[str, type[BaseModel]] = {
     "skus": Sku,
@@ -19,6 +20,9 @@ _OWNERS: Mapping[str, type[BaseModel]] = {
     "context_bracket": ContextRange,
     "flat_fees": FlatFee,
     "minimum": Minimum,
+    "maximum": Maximum,
+    "discounts": Discount,
+    "tax": Tax,
     "tiers": GraduatedTier,
 }
 """Which type the mapping under a field name has."""
@@ -113,6 +117,8 @@ def _known_fields(path: Path, data: object, owner: type[BaseModel]) -> list[str]
         here = here[step] if isinstance(here, Mapping | list | tuple) else None  # type: ignore[index]
         if step == "charge" and isinstance(here, Mapping):
             owner = MODELS[str(here["model"])]
+        elif step == "commitment":
+            owner = LineCommitment if owner is Sku else CardCommitment
         elif isinstance(step, str):
             owner = _OWNERS.get(step, owner)
     return list(owner.model_fields)

@@ -28,7 +28,6 @@ from rating.card_fields import (
     Instant,
     MeterName,
     Name,
-    PlainSku,
     Status,
     Template,
     Text,
@@ -36,10 +35,10 @@ from rating.card_fields import (
     instant_text,
 )
 from rating.errors import CardError, CardProblem, did_you_mean
-from rating.match import Document, Match
+from rating.match import Match
 from rating.meters import Meter, is_custom, leaves_of, meter
 from rating.models import Charge
-from rating.models.base import Fee
+from rating.terms.fields import CardTerms, FlatFee, LineTerms, Minimum
 from rating.usage import DEFAULT_CONTEXT_EDGES
 from rating.windows import HOUR, WindowSize
 
@@ -51,7 +50,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DIGEST = 64
 
 
-class Sku(Document):
+class Sku(LineTerms):
     """One thing that is sold: which meter of which usage, and at what price.
 
     `sku` is the id of the line, or a template such as `{model}/input`: then every distinct value is a line of its own
@@ -145,29 +144,7 @@ def fitting_id(sku_id: str) -> str:
     return f"{sku_id[: LONGEST_ID - _DIGEST - 1]}~{hashlib.sha256(sku_id.encode()).hexdigest()}"
 
 
-class FlatFee(Document):
-    """A fixed amount for each billing period, in arrears."""
-
-    sku: PlainSku
-    """Id of the invoice line."""
-    amount: Fee
-    """What a month costs, as text: "20.00"."""
-    description: str | None = None
-    """For people."""
-
-
-class Minimum(Document):
-    """The least that the usage of a billing period costs: the difference is charged as a line of its own."""
-
-    sku: PlainSku
-    """Id of the invoice line."""
-    amount: Fee
-    """The least usage charge of a month, as text: "250.00"."""
-    description: str | None = None
-    """For people."""
-
-
-class RateCard(Document):
+class RateCard(CardTerms):
     """One version of a card. Made by `parse_card`, which also checks what one field alone does not show."""
 
     id: Name

@@ -23,7 +23,8 @@ from rating.models import Charge, Flat, PriceModel
 from rating.money import currency_exponent, exact_decimal, plain, round_to_currency
 
 if TYPE_CHECKING:
-    from rating.cards import FlatFee, Minimum, RateCard, Sku
+    from rating.cards import RateCard, Sku
+    from rating.terms.fields import FlatFee, Minimum
 
 OVERRIDE = "override"
 """The dimension of a rated record that says which price of the tenant's own was applied: `charge_digest` of it."""

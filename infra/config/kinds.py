@@ -256,6 +256,25 @@ def listen_address() -> Kind[str]:
     return Kind(parse, allowed, {"type": "string", "pattern": r"^([^/ ]+:[0-9]{1,5})?$"})
 
 
+def addresses(most: int) -> Kind[tuple[str, ...]]:
+    """host:port of several processes: as a text separated by commas, in TOML an array."""
+    allowed = f"at most {most} of host:port"
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = tuple(part.strip() for part in text.split(",")) if text.strip() else ()
+        for each in found:
+            host, colon, number = each.rpartition(":")
+            if not colon or not host or "/" in host or " " in host:
+                raise ValueError(f"must be {allowed}, separated by commas: {each!r} is none")
+            port(number)
+        if len(found) > most:
+            raise ValueError(f"must be {allowed}")
+        return found
+
+    items = {"type": "string", "pattern": r"^[^/ ,]+:[0-9]{1,5}$"}
+    return Kind(parse, allowed, {"type": "array", "items": items, "maxItems": most}, (list,), ",".join)
+
+
 def kafka_options() -> Kind[Mapping[str, str]]:
     """librdkafka client properties: a JSON object of texts; in TOML a table, whose numbers and booleans become texts."""
 

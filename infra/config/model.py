@@ -259,6 +259,12 @@ class Settings:
     metrics_address: str = setting(
         "", kinds.listen_address(), "Where a process serves /metrics, /healthz and /readyz; empty is off."
     )
+    metrics_targets: tuple[str, ...] = setting(
+        (),
+        kinds.addresses(256),
+        "Where the workers and sinks of the deployment serve their metrics: `tokenmill status` asks them how long transactions "
+        "and inserts take.",
+    )
     topic_prefix: str = setting(
         "",
         kinds.text_like(r"[A-Za-z0-9._-]{0,100}", "at most 100 of A-Z, a-z, 0-9, '.', '_', '-'"),

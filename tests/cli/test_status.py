@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 import pytest
 from rich.console import Console
@@ -23,6 +24,7 @@ from infra.cli.status.look import (
     PartitionBalance,
     PartitionLag,
     PartitionTime,
+    ProcessTimes,
     Signals,
     StoreLook,
     TableSize,
@@ -34,6 +36,7 @@ from infra.cli.status.screen import period_state, screen, show
 from infra.cli.status.signals_look import Said, interpret
 from infra.cli.status.verdicts import needs_a_person, span, verdicts
 from infra.config import Settings
+from infra.metrics_reading import Durations
 from tests.cli.conftest import Run
 
 NOW = datetime(2026, 2, 3, 12, tzinfo=UTC)
@@ -264,3 +267,20 @@ def test_without_kafka_and_clickhouse_the_command_says_so_and_ends_with_1(
     assert ended.err == ""
     found = json.loads(tokenmill("status", "--json", *away).out)
     assert [verdict["code"] for verdict in found["verdicts"]] == ["kafka_unreachable", "store_unreachable"]
+
+
+def test_the_times_of_processes_are_shown_and_a_silent_one_needs_a_person() -> None:
+    worker = ProcessTimes("a:1", True, transactions=Durations(1_234, 0.05, 0.25))
+    sink = ProcessTimes("b:2", True, inserts=Durations(7, 0.1, inf))
+    now = Look(NOW, kafka(), store=store(), processes=(worker, sink))
+    stream = io.StringIO()
+    for part in screen(now, None, (), SETTINGS):
+        Console(file=stream, width=80).print(part)
+    rows = [line.split() for line in stream.getvalue().splitlines()]
+    assert ["a:1", "transactions", "1,234", "0.05", "s", "0.25", "s"] in rows
+    assert ["b:2", "inserts", "7", "0.1", "s", "longer"] in rows
+    assert not verdicts(now, None, SETTINGS)
+    found = verdicts(replace(now, processes=(worker, ProcessTimes("c:3", False))), None, SETTINGS)
+    assert [verdict.code for verdict in found] == ["process_silent"]
+    assert "c:3" in found[0].what
+    assert needs_a_person(found)

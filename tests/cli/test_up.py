@@ -17,8 +17,9 @@ import pytest
 
 from infra.cli.main import main
 from infra.cli.running import NOTE, running_settings
+from infra.cli.status.processes_look import look_at_processes
 from infra.cli.up.directory import ENVIRONMENT_FILE, taken
-from infra.cli.up.probes import Drain, ask, is_ready, lag_in
+from infra.cli.up.probes import Drain, is_ready, lag_in
 from infra.cli.up.run import exported
 from infra.cli.up.screen import lines_of
 from infra.cli.up.stack import services
@@ -27,6 +28,7 @@ from infra.config import ClickHouseSettings, KafkaSettings, Settings, load_setti
 from infra.embedded.ports import accepts
 from infra.embedded.process import ChildProcess
 from infra.errors import ConfigurationError, EmbeddedError
+from infra.metrics_reading import ask
 from producers.emitter import Emitter
 from tests.cli.conftest import Run
 from tests.end_to_end.installation import COMMAND, plain_environ
@@ -354,6 +356,9 @@ def test_everything_runs_survives_a_kill_and_stops_cleanly() -> None:
         services = [places[name].split("/")[2] for name in pids]
         eventually(lambda: all(is_ready(each) for each in services), 60)
         eventually(lambda: [lag_in(ask(each, "metrics") or _LAG % 1) for each in services] == [0, 0], 60)
+        worker, sink = look_at_processes(settings.metrics_targets)
+        assert (worker.answers, sink.answers) == (True, True), "status knows where to ask"
+        assert worker.transactions is not None
         process.send_signal(signal.SIGINT)
         stopped = _until(process, "up.stopped")
         out, err = process.communicate(timeout=30)

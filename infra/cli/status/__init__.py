@@ -141,4 +141,5 @@ def _document(now: "Look", before: "Look | None", settings: Settings) -> dict[st
         "signals": plain(now.signals),
         "rates": plain(rates(before, now)),
         "stored_events_per_s": events_per_second(before, now),
+        "processes": plain(now.processes),
     }

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from infra.cli.reach import require_topics
 from infra.cli.status.kafka_look import look_at_kafka
 from infra.cli.status.look import KafkaLook, Look, TableSize
+from infra.cli.status.processes_look import look_at_processes
 from infra.cli.status.signals_look import interpret, topic_signals
 from infra.cli.status.store_look import compared, look_at_signals, look_at_store, tables
 from infra.clickhouse import connect
@@ -20,7 +21,7 @@ from infra.errors import BrokerError, ConfigurationError, StoreError
 def look(settings: Settings, recent: timedelta, *, now: datetime | None = None) -> Look:
     """One look. What does not answer is named in the look, it is no error."""
     at = now or datetime.now(UTC)
-    found = Look(at)
+    found = Look(at, processes=look_at_processes(settings.metrics_targets))
     signals = None
     try:
         client = connect(settings.clickhouse)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from infra.metrics_reading import Durations
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
@@ -194,6 +196,19 @@ class StoreLook:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessTimes:
+    """How long a worker's transactions and a sink's inserts take, since it started, as its metrics say.
+
+    `answers` is false where nothing answered at the address.
+    """
+
+    address: str
+    answers: bool
+    transactions: Durations | None = None
+    inserts: Durations | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """One look. `kafka` or `store` is None where it does not answer, and its error says why."""
 
@@ -206,6 +221,8 @@ class Look:
     """From the topic, where ClickHouse does not answer."""
     usage_rows: int | None = None
     """Rows of token usage in ClickHouse."""
+    processes: tuple[ProcessTimes, ...] = ()
+    """The processes whose addresses are configured."""
 
     @property
     def signals(self) -> Signals | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -40,6 +41,7 @@ def _parts(now: Look, before: Look | None, found: tuple[Verdict, ...], settings:
         yield from _not_counted("Excluded rows", "outcome", now.store.exclusions, now)
         yield from _periods(now, now.store, settings)
         yield from _size(now, before, now.store)
+    yield from _process_times(now)
 
 
 def _verdicts(found: tuple[Verdict, ...]) -> Iterator[RenderableType]:
@@ -186,6 +188,24 @@ def _size(now: Look, before: Look | None, store: StoreLook) -> Iterator[Renderab
             f"{each.inserts:,} inserts of {each.rows:,} rows in the last 10 min, half within {each.p50_s:.2f} s, "
             f"99 % within {each.p99_s:.2f} s"
         )
+
+
+def _process_times(now: Look) -> Iterator[RenderableType]:
+    if not any(each.transactions or each.inserts for each in now.processes):
+        return
+    shown = table(
+        "Transactions and inserts", "process", "what", "number", "half\nwithin", "99 %\nwithin", text=["what"]
+    )
+    for each in now.processes:
+        for what, took in (("transactions", each.transactions), ("inserts", each.inserts)):
+            if took is not None:
+                shown.add_row(each.address, what, f"{took.count:,}", _within(took.p50_s), _within(took.p99_s))
+    yield Text()
+    yield shown
+
+
+def _within(bound_s: float) -> str:
+    return "longer" if bound_s == inf else f"{bound_s:g} s"
 
 
 def _bytes(size: int) -> str:

@@ -75,6 +75,13 @@ def _reachability(now: Look, settings: Settings) -> Iterator[Verdict]:
             now.store_error,
             "rating goes on and the sinks wait; nothing is lost while Kafka keeps the records",
         )
+    silent = [each.address for each in now.processes if not each.answers]
+    if silent:
+        yield _person(
+            "process_silent",
+            f"nothing answers at {_some(silent)}, where a worker or a sink should serve its metrics",
+            "see whether it runs and what its log says; the addresses are those of TOKENMILL_METRICS_TARGETS",
+        )
 
 
 def _kafka(now: Look, before: Look | None, settings: Settings) -> Iterator[Verdict]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,8 +9,8 @@ from typing import Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra import metrics
+from infra.metrics_reading import ask
 
-_TIMEOUT_S: Final = 0.5
 _ASK_S: Final = 0.2
 _SETTLED_S: Final = 0.8
 """Processes renew what they say of themselves twice a second: once this long without lag, they had seen the end of the log."""
@@ -27,15 +25,6 @@ class Left:
 
     unrated: int | None = None
     unstored: int | None = None
-
-
-def ask(address: str, path: str) -> str | None:
-    """What a process answers at a path; None when it does not answer, or answers that it is not so."""
-    try:
-        with urllib.request.urlopen(f"http://{address}/{path}", timeout=_TIMEOUT_S) as answer:
-            return bytes(answer.read()).decode()
-    except (OSError, urllib.error.URLError):
-        return None
 
 
 def is_ready(address: str) -> bool:

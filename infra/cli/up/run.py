@@ -109,7 +109,9 @@ def _start(
     if broker is not None and not read_catalog(settings).cards:
         steps.step("publishing the example rate cards")
         remarks.append(_publish_examples(settings))
-    return Stack(settings, broker, store, services(settings, directory, wanted.workers, wanted.sinks))
+    running = services(settings, directory, wanted.workers, wanted.sinks)
+    settings = replace(settings, metrics_targets=tuple(service.metrics for service in running))
+    return Stack(settings, broker, store, running)
 
 
 def _publish_examples(settings: Settings) -> str:

@@ -104,6 +104,19 @@ class TenantPeriod:
         self._dirty.clear()
         return lines
 
+    def late_periods(self) -> list[str]:
+        """The billing periods in which usage of this period was booked late, in their order."""
+        return sorted(self._late_cells)
+
+    def as_if_on_time(self, booked: str) -> TenantPeriod:
+        """A new period of the same usage, with what was booked late up to this billing period counted as on time."""
+        made = TenantPeriod(self.tenant_id, self.period, self._window)
+        for late, cells in [("", self._cells), *self._late_cells.items()]:
+            for (key, hour), quantities in cells.items():
+                if late <= booked:
+                    made._add(key, hour, None, dict(quantities))
+        return made
+
     def _add(self, key: UsageKey, hour: int, booked: str | None, scaled: Quantities) -> None:
         if key.tenant_id != self.tenant_id or not self._first <= hour <= self._last:
             raise PeriodError(

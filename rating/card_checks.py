@@ -18,9 +18,11 @@ from rating import patterns
 from rating.card_fields import Instant, instant_text
 from rating.cards import RateCard, Sku
 from rating.errors import CardProblem, Path
+from rating.marketplace import RevenueShare, share_problems
 from rating.matching import can_share_id, is_ambiguous, rank
 from rating.models import Charge, PriceModel
 from rating.money import CURRENCY_EXPONENTS, currency_exponent, plain, round_to_currency
+from rating.sla import SlaTerm, sla_problems
 from rating.terms.fields import FlatFee, Minimum
 
 T = TypeVar("T")
@@ -42,6 +44,8 @@ class _Parts:
     skus: Sequence[tuple[int, Sku]]
     flat_fees: Sequence[tuple[int, FlatFee]]
     minimum: Minimum | None
+    revenue_shares: Sequence[tuple[int, RevenueShare]]
+    sla: Sequence[tuple[int, SlaTerm]]
 
 
 def check_card(card: RateCard) -> list[CardProblem]:
@@ -55,6 +59,8 @@ def check_card(card: RateCard) -> list[CardProblem]:
             list(enumerate(card.skus)),
             list(enumerate(card.flat_fees)),
             card.minimum,
+            list(enumerate(card.revenue_shares)),
+            list(enumerate(card.sla)),
         )
     )
 
@@ -72,6 +78,8 @@ def check_readable(data: Mapping[Any, Any], context: dict[str, Any]) -> list[Car
             _read_all(TypeAdapter(Sku), skus, context),
             _read_all(TypeAdapter(FlatFee), _items(data.get("flat_fees")), context),
             _read(TypeAdapter(Minimum), data.get("minimum"), context),
+            _read_all(TypeAdapter(RevenueShare), _items(data.get("revenue_shares")), context),
+            _read_all(TypeAdapter(SlaTerm), _items(data.get("sla")), context),
         )
     )
 
@@ -106,6 +114,8 @@ def _check(parts: _Parts) -> list[CardProblem]:
         *_claims(parts.skus),
         *_names(parts),
         *_amounts(parts),
+        *share_problems(parts.revenue_shares, [sku.seller_id for _, sku in parts.skus]),
+        *sla_problems(parts.sla),
     ]
     return sorted(problems, key=lambda problem: [(isinstance(step, str), str(step).zfill(9)) for step in problem.path])
 

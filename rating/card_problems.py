@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from rating.cards import RateCard, Sku
 from rating.errors import CardProblem, Path, did_you_mean
+from rating.marketplace import RevenueShare
 from rating.match import ContextRange, Match
 from rating.models import MODELS
-from rating.models.graduated import GraduatedTier
+from rating.sla import SlaCredit, SlaTerm
 from rating.terms.fields import CardCommitment, Discount, FlatFee, LineCommitment, Maximum, Minimum, Tax
 
-_OWNERS: Mapping[str, type[BaseModel]] = {
-    "skus": Sku,
-    "match": Match,
-    "context_bracket": ContextRange,
-    "flat_fees": FlatFee,
-    "minimum": Minimum,
-    "maximum": Maximum,
-    "discounts": Discount,
-    "tax": Tax,
-    "tiers": GraduatedTier,
-}
-"""Which type the mapping under a field name has."""
 _EXAMPLES: Mapping[str, str] = {
     "id": "id: standard",
     "plan": "plan: committed",
@@ -37,6 +27,8 @@ _EXAMPLES: Mapping[str, str] = {
     "meter": "meter: input_uncached",
     "charge": 'charge: {model: per_unit, price: "0.15", per: 1000000}',
     "price": 'price: "0.15"',
+    "size": "size: 1000",
+    "quantity": "quantity: 100",
     "amount": 'amount: "20.00"',
     "tiers": 'tiers: [{up_to: 500000, price: "0.80"}, {price: "0.60"}]',
 }
@@ -102,6 +94,8 @@ def _document_path(location: tuple[str | int, ...], data: object) -> Path:
         is_tag = isinstance(here, Mapping) and step not in here and here.get("model") == step
         if is_tag and position < len(location) - 1:
             continue
+        if here is not None and not isinstance(here, Mapping | list | tuple):
+            break  # a short form: what it stands for has fields that the document does not have
         path.append(step)
         if isinstance(here, Mapping):
             here = here.get(step)
@@ -115,10 +109,25 @@ def _known_fields(path: Path, data: object, owner: type[BaseModel]) -> list[str]
     here = data
     for step in path[:-1]:
         here = here[step] if isinstance(here, Mapping | list | tuple) else None  # type: ignore[index]
-        if step == "charge" and isinstance(here, Mapping):
-            owner = MODELS[str(here["model"])]
-        elif step == "commitment":
-            owner = LineCommitment if owner is Sku else CardCommitment
-        elif isinstance(step, str):
-            owner = _OWNERS.get(step, owner)
+        if isinstance(step, str):
+            owner = _type_of(owner, step, here) or owner
     return list(owner.model_fields)
+
+
+def _type_of(owner: type[BaseModel], field: str, value: object) -> type[BaseModel] | None:
+    """The type that a mapping under a field has (an item of it, where the field is a list); None if there is none."""
+    known = owner.model_fields.get(field)
+    types = list(_models_in(known.annotation)) if known else []
+    named = value.get("model") if isinstance(value, Mapping) else None
+    for each in types:
+        if each is MODELS.get(str(named)):
+            return each
+    return types[0] if types else None
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models that a type names, also inside of unions and tuples."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from rating.aggregations.fields import Counting, counted_meter, counting_problem
 from rating.card_fields import (
     DIMENSIONS,
     LONGEST_ID,
@@ -35,9 +36,11 @@ from rating.card_fields import (
     instant_text,
 )
 from rating.errors import CardError, CardProblem, did_you_mean
+from rating.marketplace import RevenueShare
 from rating.match import Match
 from rating.meters import Meter, is_custom, leaves_of, meter
 from rating.models import Charge
+from rating.sla import SlaTerm
 from rating.terms.fields import CardTerms, FlatFee, LineTerms, Minimum
 from rating.usage import DEFAULT_CONTEXT_EDGES
 from rating.windows import HOUR, WindowSize
@@ -50,7 +53,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DIGEST = 64
 
 
-class Sku(LineTerms):
+class Sku(LineTerms, Counting):
     """One thing that is sold: which meter of which usage, and at what price.
 
     `sku` is the id of the line, or a template such as `{model}/input`: then every distinct value is a line of its own
@@ -91,6 +94,9 @@ class Sku(LineTerms):
 
     @model_validator(mode="after")
     def _check_unit(self) -> Self:
+        problem = counting_problem(self.meter, self.aggregation)
+        if problem is not None:
+            raise ValueError(problem)
         if self.unit is not None and not is_custom(self.meter):
             raise ValueError(f"the unit of {self.meter} is {meter(self.meter).unit}: leave `unit` out")
         return self
@@ -108,8 +114,7 @@ class Sku(LineTerms):
     @property
     def measure(self) -> Meter:
         """The meter with the unit that lines show."""
-        found = meter(self.meter)
-        return Meter(found.name, self.unit, found.decimals) if self.unit else found
+        return counted_meter(self.meter, self.aggregation, self.unit)
 
     def id_for(self, values: Mapping[str, str]) -> str:
         """The id of the line for these dimension values.
@@ -169,6 +174,10 @@ class RateCard(CardTerms):
     """What a month costs beside usage."""
     minimum: Minimum | None = None
     """The least that the usage of a month costs."""
+    revenue_shares: tuple[RevenueShare, ...] = ()
+    """What sellers get of the amounts of their SKUs."""
+    sla: tuple[SlaTerm, ...] = ()
+    """Service levels of a month, and what is credited when they are missed."""
     _overrides: Overrides | None = PrivateAttr(default=None)
 
     @field_validator("effective_from", "effective_to")

@@ -277,8 +277,8 @@ def log_epoch(settings: Settings, topic: str) -> RegisteredLog:
     if present != registered.identity:
         raise LogChangedError(
             f"{topic} is not the log it was: registered {registered.identity}, found {present}. Point the "
-            "configuration at the former cluster, or run `tokenmill topics apply` to go on with the new log as epoch "
-            f"{registered.epoch + 1}",
+            "configuration at the former cluster. If that log is gone for good, `tokenmill topics apply` makes this one epoch "
+            f"{registered.epoch + 1}; workers go on under another deployment name, for the state is that of the former log",
             registered=str(registered.identity),
             found=str(present),
         )

@@ -8,13 +8,10 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from rating.cards import RateCard, Sku
+from rating.cards import RateCard
 from rating.errors import CardProblem, Path, did_you_mean
-from rating.marketplace import RevenueShare
-from rating.match import ContextRange, Match
+from rating.match import Match
 from rating.models import MODELS
-from rating.sla import SlaCredit, SlaTerm
-from rating.terms.fields import CardCommitment, Discount, FlatFee, LineCommitment, Maximum, Minimum, Tax
 
 _EXAMPLES: Mapping[str, str] = {
     "id": "id: standard",

@@ -39,7 +39,10 @@ from rating.errors import CardError, CardProblem, did_you_mean
 from rating.marketplace import RevenueShare
 from rating.match import Match
 from rating.meters import Meter, is_custom, leaves_of, meter
-from rating.models import Charge
+from rating.models import PriceModel
+from rating.modifiers import Modifiers
+from rating.selectors import AnyCharge
+from rating.selectors.cells import CellOf, cells_of, plain_charge
 from rating.sla import SlaTerm
 from rating.terms.fields import CardTerms, FlatFee, LineTerms, Minimum
 from rating.usage import DEFAULT_CONTEXT_EDGES
@@ -53,7 +56,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DIGEST = 64
 
 
-class Sku(LineTerms, Counting):
+class Sku(LineTerms, Modifiers, Counting):
     """One thing that is sold: which meter of which usage, and at what price.
 
     `sku` is the id of the line, or a template such as `{model}/input`: then every distinct value is a line of its own
@@ -66,14 +69,15 @@ class Sku(LineTerms, Counting):
     """What is counted: a meter, a group of meters (`input`, `output`) or `units.<name>`."""
     match: Match = Match()
     """What usage it is for; left out: all."""
-    charge: Charge
-    """The price model and its prices."""
+    charge: AnyCharge
+    """The price model and its prices, or a choice of them by dimension, length of the request or time."""
     unit: Text | None = None
     """Name of the unit of a custom meter."""
     description: str | None = None
     """For people."""
     seller_id: Text | None = None
     """Who sells it, where it is resold."""
+    _cell: CellOf | None = PrivateAttr(default=None)
 
     @field_validator("sku")
     @classmethod
@@ -100,6 +104,29 @@ class Sku(LineTerms, Counting):
         if self.unit is not None and not is_custom(self.meter):
             raise ValueError(f"the unit of {self.meter} is {meter(self.meter).unit}: leave `unit` out")
         return self
+
+    @property
+    def cell(self) -> CellOf | None:
+        """Which cell of which SKU this is; None for a SKU as the card has it."""
+        return self._cell
+
+    @cached_property
+    def cells(self) -> tuple[Sku, ...]:
+        """What its charge chooses among, each as a SKU with one price model; the SKU itself if its charge is one."""
+        return cells_of(self)
+
+    @property
+    def price_model(self) -> PriceModel:
+        """The charge of a cell. Raises TypeError for a SKU that has several."""
+        return plain_charge(self)
+
+    def as_cell(self, cell: CellOf, **fields: object) -> Sku:
+        """This SKU with other values of some fields, as one of its cells."""
+        found = self.model_copy(update=fields)
+        for name in found.__dict__.keys() - type(self).model_fields.keys():
+            del found.__dict__[name]  # what was computed from the fields that are replaced
+        found._cell = cell
+        return found
 
     @property
     def placeholders(self) -> tuple[str, ...]:
@@ -191,6 +218,11 @@ class RateCard(CardTerms):
                 f"use '{instant_text(before)}' or '{instant_text(window.end(window.index_of(value)))}'"
             )
         return value
+
+    @cached_property
+    def cells(self) -> tuple[Sku, ...]:
+        """Everything that has one price model: the cells of all SKUs, in the order of the card."""
+        return tuple(cell for sku in self.skus for cell in sku.cells)
 
     @property
     def overrides(self) -> Overrides | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import NamedTuple
 
+from rating.breakdown import SliceKind, TierSlice, breakdown
 from rating.cards import RateCard
 from rating.catalog import Catalog
 from rating.errors import CurrencyError, InvoiceError
-from rating.models import PriceModel, TierSlice
+from rating.models import PriceModel
+from rating.modifiers import Price
 from rating.money import currency_exponent, exact_sum, from_scaled, round_to_currency
 from rating.overrides import OVERRIDE
 from rating.rated import RatedLine
@@ -24,8 +26,10 @@ Cards = Catalog | Iterable[RateCard]
 class InvoiceTier:
     """What one tier of one card version charged on a line. Tiers are (lower, upper]; `upper` None is open.
 
-    `override` names the price of the tenant's own that replaced the card's, if one did. `amount` has 12 decimals. The
-    tiers of a line sum to its `exact_amount`.
+    Not only tiers: `kind` says what it is (see `rating.breakdown.TierSlice`), such as what was included, or what a
+    discount took off. `quantity`, the edges and `per` are in `unit`: the meter's, or the one that the card converts it
+    into. `override` names the price of the tenant's own that replaced the card's, if one did. `amount` has 12 decimals.
+    The tiers of a line sum to its `exact_amount`.
     """
 
     card_id: str
@@ -37,6 +41,9 @@ class InvoiceTier:
     per: Decimal
     amount: Decimal
     override: str | None = None
+    kind: SliceKind = "tier"
+    in_packages: bool = False
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,7 @@ def build_invoice(tenant_id: str, period: str, currency: str, records: Iterable[
         provisional = provisional or (record.provisional and bool(record.quantity or record.amount))
         name = _LineId(record.service_period, record.kind, record.sku, record.meter)
         groups.setdefault(name, []).append(record)
-    models = _Models(cards)
+    prices = _Prices(cards)
     lines = []
     unrated = []
     for name in sorted(groups):
@@ -113,7 +120,7 @@ def build_invoice(tenant_id: str, period: str, currency: str, records: Iterable[
         if name.kind == "unrated":
             unrated.append(_unrated(name, group))
         else:
-            lines.append(_line(name, group, currency, models))
+            lines.append(_line(name, group, currency, prices))
     # A record that fell to nothing says so in the stream; an invoice has no use for it.
     kept = tuple(line for line in lines if line.quantity or line.exact_amount)
     return Invoice(
@@ -166,7 +173,7 @@ def _unrated(name: _LineId, group: list[RatedLine]) -> UnratedQuantity:
     return UnratedQuantity(name.meter, name.service_period, quantity, group[-1].unit)
 
 
-def _line(name: _LineId, group: list[RatedLine], currency: str, models: _Models) -> InvoiceLine:
+def _line(name: _LineId, group: list[RatedLine], currency: str, prices: _Prices) -> InvoiceLine:
     exact = exact_sum(record.amount for record in group if record.amount is not None)
     last = group[-1]
     return InvoiceLine(
@@ -180,12 +187,12 @@ def _line(name: _LineId, group: list[RatedLine], currency: str, models: _Models)
         amount=round_to_currency(exact, currency),
         dimensions=last.dimensions,
         seller_id=last.seller_id,
-        tiers=tuple(_tiers(group, models)) if name.kind == "usage" else (),
+        tiers=tuple(_tiers(group, prices)) if name.kind == "usage" else (),
     )
 
 
-class _Models:
-    """Finds the price model behind a record."""
+class _Prices:
+    """Finds the price behind a record."""
 
     def __init__(self, cards: Cards) -> None:
         versions = list(cards.cards()) if isinstance(cards, Catalog) else list(cards)
@@ -194,13 +201,10 @@ class _Models:
         for card in versions:
             self._overrides.update(card.overrides.by_digest() if card.overrides else {})
 
-    def model(self, record: RatedLine) -> PriceModel | None:
-        """The model that priced a record; None for usage that is not charged."""
+    def price(self, record: RatedLine) -> Price | None:
+        """The price that a record was made with; None for usage that is not charged."""
         if record.card_id is None or record.card_version is None or record.sku.startswith("uncharged/"):
             return None
-        digest = record.dimensions.get(OVERRIDE)
-        if digest is not None:
-            return self._override(record, digest)
         card = self._cards.get((record.card_id, record.card_version))
         sku = card.router.sku_of(record.sku, record.meter, record.dimensions) if card else None
         if sku is None:
@@ -209,7 +213,8 @@ class _Models:
                 card_id=record.card_id,
                 card_version=record.card_version,
             )
-        return sku.charge
+        digest = record.dimensions.get(OVERRIDE)
+        return sku.price_of_charge(sku.charge if digest is None else self._override(record, digest))
 
     def _override(self, record: RatedLine, digest: str) -> PriceModel:
         found = self._overrides.get(digest)
@@ -222,34 +227,72 @@ class _Models:
         return found
 
 
-def _tiers(group: list[RatedLine], models: _Models) -> list[InvoiceTier]:
-    """How the quantity of a line spread over the tiers of the versions that priced it, hour by hour, summed per tier."""
-    found: dict[tuple[str, int, str | None, Decimal], InvoiceTier] = {}
-    position = Decimal(0)
+class _Stretch(NamedTuple):
+    """Consecutive hours of a line that one price was for: the positions of the period before and after them."""
+
+    price: Price
+    record: RatedLine
+    before: Decimal | None
+    after: Decimal
+
+
+def _stretches(group: list[RatedLine], prices: _Prices) -> Iterator[_Stretch]:
+    """The hours of a line, cut where its price changes. What lies between two cuts is one difference of positions."""
+    current: _Stretch | None = None
+    position: Decimal | None = None
     for record in group:
-        before, position = position, exact_sum((position, record.quantity))
-        model = models.model(record)
-        if model is None or record.card_id is None or record.card_version is None:
-            continue
-        for part in model.breakdown(before, position):
-            override = record.dimensions.get(OVERRIDE)
-            name = (record.card_id, record.card_version, override, part.lower)
-            found[name] = _merged(found.get(name), record.card_id, record.card_version, part, override)
-    return list(found.values())
+        price = prices.price(record)
+        after = exact_sum((position or Decimal(0), record.quantity))
+        if price is not None and not record.quantity:
+            continue  # the record says that the hour fell to nothing: for the position it is as if it had never been
+        if current is not None and current.price == price and _priced_by(current.record) == _priced_by(record):
+            current = current._replace(after=after)
+        else:
+            if current is not None:
+                yield current
+            current = None if price is None else _Stretch(price, record, position, after)
+        position = after
+    if current is not None:
+        yield current
 
 
-def _merged(
-    known: InvoiceTier | None, card_id: str, card_version: int, part: TierSlice, override: str | None
-) -> InvoiceTier:
-    before = (Decimal(0), Decimal(0)) if known is None else (known.quantity, known.amount)
+def _priced_by(record: RatedLine) -> tuple[str | None, int | None, str | None]:
+    return record.card_id, record.card_version, record.dimensions.get(OVERRIDE)
+
+
+def _tiers(group: list[RatedLine], prices: _Prices) -> list[InvoiceTier]:
+    """How the amount of a line came about, by the versions that priced it."""
+    found: dict[tuple[object, ...], InvoiceTier] = {}
+    for stretch in _stretches(group, prices):
+        conversion = stretch.price.conversion
+        unit = conversion.unit if conversion and conversion.unit else stretch.record.unit
+        for part in breakdown(stretch.price, stretch.before, stretch.after):
+            tier = _tier(stretch.record, unit, part)
+            name = (*_priced_by(stretch.record), part.kind, part.lower)
+            found[name] = tier if name not in found else _merged(found[name], tier)
+    return [tier for tier in found.values() if tier.quantity or tier.amount]
+
+
+def _tier(record: RatedLine, unit: str, part: TierSlice) -> InvoiceTier:
     return InvoiceTier(
-        card_id=card_id,
-        card_version=card_version,
+        card_id=record.card_id or "",
+        card_version=record.card_version or 0,
         lower=part.lower,
         upper=part.upper,
-        quantity=exact_sum((before[0], part.quantity)),
+        quantity=part.quantity,
         unit_price=part.unit_price,
         per=part.per,
-        amount=exact_sum((before[1], part.amount)),
-        override=override,
+        amount=part.amount,
+        override=record.dimensions.get(OVERRIDE),
+        kind=part.kind,
+        in_packages=part.in_packages,
+        unit=unit,
+    )
+
+
+def _merged(known: InvoiceTier, more: InvoiceTier) -> InvoiceTier:
+    return replace(
+        known,
+        quantity=exact_sum((known.quantity, more.quantity)),
+        amount=exact_sum((known.amount, more.amount)),
     )

@@ -132,7 +132,7 @@ def _parse(data: object) -> tuple[Overrides, list[CardProblem]]:
         try:
             charge = _One.model_validate(wrapped).charge
         except ValidationError as error:
-            details = [explain(detail, wrapped) for detail in error.errors(include_url=False)]
+            details = [explain(detail, wrapped, _One) for detail in error.errors(include_url=False)]
             problems += [CardProblem((*place, *detail.path[1:]), detail.message) for detail in details]
             continue
         problems += [CardProblem((*place, *path), message) for path, message in charge.problems()]

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
+from rating.aggregations.names import Reading, Scope
 from rating.card_fields import DIMENSIONS
 from rating.cards import RateCard, Sku
 from rating.matching import matches, rank
 from rating.meters import LEAF_NAMES, leaves_of, meter
 from rating.models import PriceModel, Pricer
+from rating.modifiers import Price
 from rating.overrides import OVERRIDE, charge_digest
 from rating.patterns import is_pattern
 from rating.patterns import matches as pattern_matches
@@ -31,9 +33,10 @@ Outcome = Literal["priced", "uncharged", "unrated"]
 class Line:
     """Where a leaf quantity is charged: the SKU id with everything that a rated record says about it.
 
-    `outcome` priced: `model` prices it; uncharged: its amount is 0, for the reason that the id states; unrated: there
-    is no price yet, so it has no amount, currency or card. Lines are compared by identity: the same card and key give
-    the same object.
+    `outcome` priced: `price` prices it, `pricer` is its compiled form and `model` the charge in it; uncharged: its
+    amount is 0, for the reason that the id states; unrated: there is no price yet, so it has no amount, currency or
+    card. `reading` says how events become the quantity and `scope` where its position begins anew. Lines are compared
+    by identity: the same card and key give the same object.
     """
 
     sku: str
@@ -46,9 +49,12 @@ class Line:
     card_id: str | None = None
     card_version: int | None = None
     model: PriceModel | None = None
+    price: Price | None = None
     pricer: Pricer | None = None
     dimensions: Mapping[str, str] = field(default_factory=dict)
     seller_id: str | None = None
+    reading: Reading = "sum"
+    scope: Scope = "period"
 
 
 def unrated(leaf: str) -> Line:
@@ -150,6 +156,7 @@ def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:
     if special is not None:
         charge = special
         dimensions = {**dimensions, OVERRIDE: charge_digest(charge)}
+    price = sku.price_of_charge(charge)
     return Line(
         sku=sku_id,
         meter=sku.meter,
@@ -161,7 +168,8 @@ def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:
         card_id=card.id,
         card_version=card.version,
         model=charge,
-        pricer=charge.pricer(measure.decimals),
+        price=price,
+        pricer=price.pricer(measure.decimals),
         dimensions=dimensions,
         seller_id=sku.seller_id,
     )

@@ -11,12 +11,18 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from rating.models.base import PriceModel, Pricer, TierSlice
+from rating.models.base import PriceModel, Pricer
+from rating.models.dynamic import Dynamic
 from rating.models.flat import Flat
 from rating.models.graduated import Graduated
+from rating.models.graduated_percentage import GraduatedPercentage
+from rating.models.package import Package
 from rating.models.per_unit import PerUnit
+from rating.models.volume import Volume
 
-Charge = Annotated[PerUnit | Graduated | Flat, Field(discriminator="model")]
+Charge = Annotated[
+    PerUnit | Graduated | Volume | Package | GraduatedPercentage | Dynamic | Flat, Field(discriminator="model")
+]
 """What the `charge` of a SKU may be: the model named by its field `model`."""
 
 MODELS: dict[str, type[PriceModel]] = {
@@ -24,4 +30,16 @@ MODELS: dict[str, type[PriceModel]] = {
 }
 """The models by name."""
 
-__all__ = ["MODELS", "Charge", "Flat", "Graduated", "PerUnit", "PriceModel", "Pricer", "TierSlice"]
+__all__ = [
+    "MODELS",
+    "Charge",
+    "Dynamic",
+    "Flat",
+    "Graduated",
+    "GraduatedPercentage",
+    "Package",
+    "PerUnit",
+    "PriceModel",
+    "Pricer",
+    "Volume",
+]

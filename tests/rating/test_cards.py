@@ -71,7 +71,7 @@ def test_small_prices_are_written_without_exponent() -> None:
         (("skus", 0, "charge", "per"), 0, "not more than 0"),
         (("skus", 0, "charge", "per"), 1e6, "float"),
         (("skus", 0, "charge", "prise"), "1", "did you mean price"),
-        (("skus", 0, "charge", "model"), "per_unti", "use per_unit, graduated, flat"),
+        (("skus", 0, "charge", "model"), "per_unti", "use per_unit, graduated, "),
         (("skus", 0, "meter"), "input_uncachd", "did you mean input_uncached"),
         (("skus", 0, "mach"), {}, "did you mean match"),
         (("skus", 0, "match", "modell"), "x", "did you mean model"),

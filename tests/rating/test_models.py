@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from rating.breakdown import breakdown
 from rating.models import MODELS, Charge, PriceModel
+from rating.modifiers import Price
 from rating.money import exact_sum, q12
 from tests.rating.builders import graduated, per_unit
 
@@ -110,10 +112,10 @@ def test_every_model_equals_a_reference_with_fractions(charge: dict[str, object]
 @given(charges(), st.integers(0, 10**15), st.sampled_from([5, 28, 60]))
 def test_the_context_precision_never_matters(charge: dict[str, object], quantity: int, precision: int) -> None:
     made = model(charge)
-    usual = (made.price_of(quantity), made.breakdown(Decimal(0), Decimal(quantity)))
+    usual = (made.price_of(quantity), breakdown(Price(made), None, Decimal(quantity)))
     with decimal.localcontext(decimal.Context(prec=precision, rounding=decimal.ROUND_DOWN)):
         again = model(charge)
-        assert (again.price_of(quantity), again.breakdown(Decimal(0), Decimal(quantity))) == usual
+        assert (again.price_of(quantity), breakdown(Price(again), None, Decimal(quantity))) == usual
 
 
 @given(charges(fees=False), st.integers(0, 10**6), st.integers(0, 1000))
@@ -128,7 +130,7 @@ def test_without_fees_a_price_is_monotone_and_continuous(charge: dict[str, objec
 def test_a_breakdown_sums_to_the_price_and_the_quantity(charge: dict[str, object], first: int, second: int) -> None:
     made = model(charge)
     before, after = sorted((Decimal(first), Decimal(second)))
-    slices = made.breakdown(before, after)
+    slices = breakdown(Price(made), before or None, after)
     assert exact_sum(each.quantity for each in slices) == after - before
     charged = made.price_of(before) if before else Decimal(0)
     owed = made.price_of(after) if after > before else charged
@@ -143,7 +145,7 @@ def test_tier_edges_belong_to_the_lower_tier() -> None:
     made = model(graduated((10, "2", "0"), (None, "1", "100")))
     assert made.price_of(Decimal(10)) == 20
     assert made.price_of(Decimal("10.000000000001")) == Decimal("120.000000000001")
-    edge, above = made.breakdown(Decimal(9), Decimal(11))
+    edge, above = breakdown(Price(made), Decimal(9), Decimal(11))
     assert (edge.quantity, edge.amount, edge.upper) == (1, 2, 10)
     assert (above.quantity, above.amount, above.lower, above.upper) == (1, 101, 10, None)
 

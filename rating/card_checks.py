@@ -20,14 +20,14 @@ from rating.cards import RateCard, Sku
 from rating.errors import CardProblem, Path
 from rating.marketplace import RevenueShare, share_problems
 from rating.matching import can_share_id, is_ambiguous, rank
-from rating.models import Charge, PriceModel
 from rating.money import CURRENCY_EXPONENTS, currency_exponent, plain, round_to_currency
+from rating.selectors import AnyCharge
 from rating.sla import SlaTerm, sla_problems
 from rating.terms.fields import FlatFee, Minimum
 
 T = TypeVar("T")
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
-_CHARGE: TypeAdapter[PriceModel] = TypeAdapter(Charge)
+_CHARGE: TypeAdapter[AnyCharge] = TypeAdapter(AnyCharge)
 _GPU_METERS = frozenset({"gpu_seconds", "gpu_busy_seconds", "gpu_energy_joules"})
 _NOT_OF_GPUS = ("model", "endpoint", "service_tier")
 """What GPU time does not have: it belongs to no request."""
@@ -40,7 +40,7 @@ class _Parts:
     currency: str | None
     effective_from: datetime | None
     effective_to: datetime | None
-    charges: Sequence[tuple[int, PriceModel]]
+    charges: Sequence[tuple[int, AnyCharge]]
     skus: Sequence[tuple[int, Sku]]
     flat_fees: Sequence[tuple[int, FlatFee]]
     minimum: Minimum | None

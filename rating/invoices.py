@@ -214,7 +214,7 @@ class _Prices:
                 card_version=record.card_version,
             )
         digest = record.dimensions.get(OVERRIDE)
-        return sku.price_of_charge(sku.charge if digest is None else self._override(record, digest))
+        return sku.price_of_charge(sku.price_model if digest is None else self._override(record, digest))
 
     def _override(self, record: RatedLine, digest: str) -> PriceModel:
         found = self._overrides.get(digest)

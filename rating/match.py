@@ -18,6 +18,18 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+def known_edges(info: ValidationInfo) -> Sequence[int]:
+    """The edges of the deployment's context brackets, which `parse_card` gives to validators."""
+    edges: Sequence[int] = (info.context or {}).get("context_edges", DEFAULT_CONTEXT_EDGES)
+    return edges
+
+
+def check_edge(tokens: int, edges: Sequence[int]) -> None:
+    """Raises ValueError for a number of tokens that is not one of these edges."""
+    if tokens not in edges:
+        raise ValueError(f"{tokens} is not an edge of the context brackets: use one of {', '.join(map(str, edges))}")
+
+
 class ContextRange(Document):
     """Requests whose total input, cached included, is above `above` and at most `up_to` tokens.
 
@@ -32,12 +44,10 @@ class ContextRange(Document):
 
     @model_validator(mode="after")
     def _resolve(self, info: ValidationInfo) -> Self:
-        edges: Sequence[int] = (info.context or {}).get("context_edges", DEFAULT_CONTEXT_EDGES)
+        edges = known_edges(info)
         for value in (self.above, self.up_to):
-            if value is not None and value not in edges:
-                raise ValueError(
-                    f"{value} is not an edge of the context brackets: use one of {', '.join(map(str, edges))}"
-                )
+            if value is not None:
+                check_edge(value, edges)
         if self.above is None and self.up_to is None:
             raise ValueError("give above, up_to or both")
         low = 0 if self.above is None else bisect_left(edges, self.above) + 1
@@ -51,6 +61,17 @@ class ContextRange(Document):
     def brackets(self) -> tuple[int, int]:
         """First and last bracket index, both included."""
         return self._brackets
+
+    def within(self, other: ContextRange) -> ContextRange | None:
+        """The requests that are in both; None if there are none."""
+        low, high = max(self.brackets[0], other.brackets[0]), min(self.brackets[1], other.brackets[1])
+        if low > high:
+            return None
+        lowest = [each.above for each in (self, other) if each.above is not None]
+        highest = [each.up_to for each in (self, other) if each.up_to is not None]
+        found = ContextRange.model_construct(above=max(lowest, default=None), up_to=min(highest, default=None))
+        found._brackets = (low, high)
+        return found
 
 
 class Match(Document):

@@ -1,8 +1,9 @@
 """Prices of one tenant: charges that replace those of a card's SKUs, for as long as an assignment holds.
 
 An override names a SKU as the card does (`{model}/output`: every line that this template makes) or one line of it
-(`llama-70b/output`); the line goes before the template. The card's routing stays: an override changes what a line
-costs, never which usage is on it.
+(`llama-70b/output`); the line goes before the template. Where the charge of a SKU has cells, `llama-70b/output/eu` and
+`{model}/output/eu` are one cell, and the ids without a cell mean all of them; the cell goes before the whole. The card's
+routing stays: an override changes what a line costs, never which usage is on it.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class Overrides:
     def __bool__(self) -> bool:
         return bool(self.charges)
 
-    def charge_for(self, sku_id: str, template: str) -> PriceModel | None:
-        """The charge of a line: its own, else that of the template that made it; None if neither is named."""
+    def charge_for(self, *names: str) -> PriceModel | None:
+        """The charge of a line that may be called by these names, the most specific first; None if none is named."""
         charges = dict(self.charges)
-        return charges.get(sku_id) or charges.get(template)
+        return next((charges[name] for name in names if name in charges), None)
 
     def fees(self, flat_fees: tuple[FlatFee, ...], minimum: Minimum | None) -> dict[str, object]:
         """The card's fees and minimum with the amounts that are named here, as fields of the card."""
@@ -145,7 +146,7 @@ def _whole(card: RateCard, sku_id: str, value: object) -> object:
     skus = skus_named(card, sku_id)
     fees = _fee_ids(card)
     if not skus and sku_id not in fees:
-        known = [*(sku.sku for sku in card.skus), *fees]
+        known = [*(sku.sku for sku in (*card.skus, *card.cells)), *fees]
         hint = did_you_mean(sku_id, known) or f": use one of {', '.join(sorted(set(known)))}"
         raise ValueError(f"card {card.id} version {card.version} has no SKU {sku_id}{hint}")
     if isinstance(value, Mapping):
@@ -153,7 +154,7 @@ def _whole(card: RateCard, sku_id: str, value: object) -> object:
     exact_decimal(value)
     if sku_id in fees:
         return {"model": "flat", "amount": value}
-    blocks = {_block(sku.charge) for sku in skus}
+    blocks = {_block(cell.price_model) for sku in skus for cell in sku.cells}
     if len(blocks) > 1 or None in blocks:
         raise MoneyError(
             f"a price alone is not enough for {sku_id}: write the whole charge, e.g. "
@@ -183,8 +184,13 @@ def _block(charge: PriceModel) -> Decimal | None:
 
 
 def skus_named(card: RateCard, sku_id: str) -> list[Sku]:
-    """The SKUs of a card that an override's id is for: those with this template, else those that can make this line."""
-    named = [sku for sku in card.skus if sku.sku == sku_id]
+    """The SKUs of a card that an override's id is for: those with this template, else those that can make this line.
+
+    A cell of a SKU goes by the template or line that its own name ends; the id without that name means all cells.
+    """
+    # A SKU with one price model is its own cell.
+    sold = [*card.skus, *(cell for cell in card.cells if cell.cell is not None)]
+    named = [sku for sku in sold if sku.sku == sku_id]
     if named:
         return named
-    return [sku for sku in card.skus if patterns.matches(sku.id_pattern(), sku_id)]
+    return [sku for sku in sold if patterns.matches(sku.id_pattern(), sku_id)]

@@ -18,8 +18,9 @@ from rating.late import LateUsage
 from rating.meters import LEAF_INDEX, is_custom, meter
 from rating.money import amount_of, from_scaled, to_scaled
 from rating.rated import RatedLine
+from rating.selectors.choosing import UNTIMED, Slot
 from rating.series import HourState, Series, SeriesId, series_id
-from rating.skus import Kind, Line, route
+from rating.skus import Kind, Line, Router, route
 from rating.usage import UsageKey, UsageTotals
 from rating.windows import HOUR, WindowSize, period_end, period_start
 
@@ -47,12 +48,14 @@ class TenantPeriod:
         """Usage that was added since the last call of `lines`."""
         self._catalog: Catalog | None = None
         self._spans: tuple[Span, ...] = ()
+        self._clocks: tuple[Router | None, ...] = ()
+        """Per span, what knows the time of day, if prices depend on it."""
         self._closed: bool | None = None
         self._terms = AccountTerms(period, None)
         self._series: dict[SeriesId, Series] = {}
         self._late = LateUsage()
-        self._routes: dict[tuple[UsageKey, int], dict[str, tuple[Line, SeriesId]]] = {}
-        """Lines by usage key, position of the span and leaf."""
+        self._routes: dict[tuple[UsageKey, int, Slot], dict[str, tuple[Line, SeriesId]]] = {}
+        """Lines by usage key, position of the span, slot of the time of day, and leaf."""
         self._dirty: set[SeriesId] = set()
         self._yielded: dict[tuple[str, Kind], dict[int, HourState]] = {}
         """What `lines` gave last, by line and window."""
@@ -142,6 +145,7 @@ class TenantPeriod:
         if not first_time and _same(spans, self._spans):
             return False
         self._spans = spans
+        self._clocks = tuple(_clock(span) for span in spans)
         self._terms = terms_of(self.period, self.tenant_id, spans)
         self._routes.clear()
         self._dirty = set()
@@ -156,13 +160,15 @@ class TenantPeriod:
         """Puts quantities on the lines that price them."""
         for booked, (key, hour), quantities in usage:
             span = self._span_at(hour)
-            routes = self._routes.setdefault((key, span), {})
+            clock = self._clocks[span]
+            slot = UNTIMED if clock is None else clock.slot(hour, self._window)
+            routes = self._routes.setdefault((key, span, slot), {})
             for leaf, quantity in quantities.items():
                 if not quantity:
                     continue
                 found = routes.get(leaf)
                 if found is None:
-                    line = route(self._spans[span].card, key, leaf)
+                    line = route(self._spans[span].card, key, leaf, slot)
                     found = routes[leaf] = (line, series_id(line))
                 line, name = found
                 self._dirty.add(name)
@@ -268,6 +274,10 @@ class TenantPeriod:
             dimensions=line.dimensions,
             seller_id=line.seller_id,
         )
+
+
+def _clock(span: Span) -> Router | None:
+    return span.card.router if span.card is not None and span.card.router.is_timed else None
 
 
 def _same(left: Sequence[Span], right: Sequence[Span]) -> bool:

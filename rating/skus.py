@@ -17,7 +17,9 @@ from rating.modifiers import Price
 from rating.overrides import OVERRIDE, charge_digest
 from rating.patterns import is_pattern
 from rating.patterns import matches as pattern_matches
+from rating.selectors.choosing import UNTIMED, Cells, Slot
 from rating.usage import UsageKey
+from rating.windows import WindowSize
 
 if TYPE_CHECKING:
     from rating.catalog import Catalog
@@ -26,6 +28,8 @@ Kind = Literal["usage", "unrated", "minimum", "commitment", "flat_fee", "credit"
 """The kinds of rated records."""
 REMEMBERED = 100_000
 """How many routes a card remembers before it forgets them all, so that odd keys cannot fill the memory."""
+TIME_OF_DAY = "time_of_day"
+"""The dimension of a rated record that names the hours of the day that its price is for."""
 Outcome = Literal["priced", "uncharged", "unrated"]
 
 
@@ -86,34 +90,49 @@ class Router:
         # Usage that is no request has no status and is always charged.
         self._charged = frozenset((*card.charge_status, ""))
         self._not_charged = frozenset(leaf for name in card.not_charged for leaf in leaves_of(name))
-        self._found: dict[tuple[UsageKey, str], Line] = {}
+        self._cells = Cells(card)
+        self._found: dict[tuple[UsageKey, str, Slot], Line] = {}
         self._lines: dict[tuple[str, str], Line] = {}
 
-    def line(self, key: UsageKey, leaf: str) -> Line:
-        """The line of a leaf (or custom) meter of usage with this key."""
+    @property
+    def is_timed(self) -> bool:
+        """Whether the line of some usage depends on its time of day, so that `line` needs a slot."""
+        return self._cells.is_timed
+
+    def slot(self, hour: int, window: WindowSize) -> Slot:
+        """What the lines of this card depend on in the time of a window; windows with one slot have the same lines."""
+        return self._cells.slot(hour, window)
+
+    def line(self, key: UsageKey, leaf: str, slot: Slot = UNTIMED) -> Line:
+        """The line of a leaf (or custom) meter of usage with this key, in windows with this slot."""
         # The tenant does not matter to a card, so all tenants share what was found.
         key = key._replace(tenant_id="")
-        found = self._found.get((key, leaf))
+        found = self._found.get((key, leaf, slot))
         if found is None:
             if len(self._found) >= REMEMBERED:
                 self._found.clear()
-            found = self._found[key, leaf] = self._find(key, leaf)
+            found = self._found[key, leaf, slot] = self._find(key, leaf, slot)
         return found
 
     def sku_of(self, sku_id: str, meter_name: str, dimensions: Mapping[str, str]) -> Sku | None:
-        """The SKU that made a line with this id, meter and dimensions; None if the card has none."""
+        """The SKU, or its cell, that made a line with this id, meter and dimensions; None if the card has none."""
         for sku in self._candidates.get(leaves_of(meter_name)[0], ()):
-            known = all(name in dimensions for name in sku.placeholders)
-            if sku.meter == meter_name and known and sku.id_for(dimensions) == sku_id and _fits(sku, dimensions):
-                return sku
+            if sku.meter != meter_name or not all(name in dimensions for name in sku.placeholders):
+                continue
+            for cell in sku.cells:
+                if cell.id_for(dimensions) == sku_id and _fits(cell, dimensions):
+                    return cell
         return None
 
-    def _find(self, key: UsageKey, leaf: str) -> Line:
+    def _find(self, key: UsageKey, leaf: str, slot: Slot) -> Line:
         if key.status not in self._charged:
             return self._uncharged(f"uncharged/status_{key.status}/{leaf}", leaf)
         for sku in self._candidates.get(leaf, ()):
             if matches(sku, key):
-                return self._priced(sku, key)
+                cell = self._cells.cell(sku, key, slot)
+                if cell is not None:
+                    return self._priced(cell, key)
+                break
         if leaf in self._not_charged:
             return self._uncharged(f"uncharged/not_charged/{leaf}", leaf)
         return unrated(leaf)
@@ -151,8 +170,8 @@ def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:
     measure = sku.measure
     sku_id = sku.id_for(values)
     dimensions = _dimensions(sku, values)
-    charge: PriceModel = sku.charge
-    special = card.overrides.charge_for(sku_id, sku.sku) if card.overrides else None
+    charge = sku.price_model
+    special = card.overrides.charge_for(*_names(sku, sku_id, values)) if card.overrides else None
     if special is not None:
         charge = special
         dimensions = {**dimensions, OVERRIDE: charge_digest(charge)}
@@ -175,6 +194,14 @@ def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:
     )
 
 
+def _names(sku: Sku, sku_id: str, values: Mapping[str, str]) -> tuple[str, ...]:
+    """What an override may call a line: its id, its template, and for a cell those of the whole SKU."""
+    if sku.cell is None:
+        return sku_id, sku.sku
+    whole = sku.cell.sku
+    return sku_id, sku.sku, whole.id_for(values), whole.sku
+
+
 def _dimensions(sku: Sku, values: Mapping[str, str]) -> Mapping[str, str]:
     """What is the same for all usage on the line: template values, exact matches, and the context range."""
     exact = {name: value for name, value in sku.match.constraints().items() if not is_pattern(value)}
@@ -185,11 +212,15 @@ def _dimensions(sku: Sku, values: Mapping[str, str]) -> Mapping[str, str]:
         found["context_above"] = str(context.above)
     if context is not None and context.up_to is not None:
         found["context_up_to"] = str(context.up_to)
+    if sku.cell is not None and sku.cell.times:
+        found[TIME_OF_DAY] = sku.cell.time_text
     return found
 
 
-def route(card: RateCard | None, key: UsageKey, leaf: str) -> Line:
+def route(card: RateCard | None, key: UsageKey, leaf: str, slot: Slot = UNTIMED) -> Line:
     """The line on which a leaf (or custom) meter of usage is charged under a card; None is "no card".
+
+    `slot` is what the card's router says of the window of the usage; only cards with prices by time of day need one.
 
     Reserved tenants, whose ids start with "_", are capacity and never charged.
     """
@@ -197,19 +228,26 @@ def route(card: RateCard | None, key: UsageKey, leaf: str) -> Line:
         return capacity(leaf)
     if card is None:
         return unrated(leaf)
-    return card.router.line(key, leaf)
+    return card.router.line(key, leaf, slot)
+
+
+def slot_at(card: RateCard | None, hour: int, window: WindowSize) -> Slot:
+    """The slot of a window under a card: windows of one card with one slot are priced alike."""
+    return UNTIMED if card is None else card.router.slot(hour, window)
 
 
 def unpriced_leaves(catalog: Catalog, key: UsageKey, hour: int) -> int:
     """The leaf meters that would end unrated for this usage: bit i means LEAF_METERS[i]."""
     card = catalog.card_at(key.tenant_id, hour)
+    slot = slot_at(card, hour, catalog.window)
     mask = 0
     for index, leaf in enumerate(LEAF_NAMES):
-        if route(card, key, leaf).outcome == "unrated":
+        if route(card, key, leaf, slot).outcome == "unrated":
             mask |= 1 << index
     return mask
 
 
 def is_unpriced(catalog: Catalog, key: UsageKey, hour: int, meter_name: str) -> bool:
     """Whether one meter of this usage would end unrated; for custom meters, which have no bit in a mask."""
-    return route(catalog.card_at(key.tenant_id, hour), key, meter_name).outcome == "unrated"
+    card = catalog.card_at(key.tenant_id, hour)
+    return route(card, key, meter_name, slot_at(card, hour, catalog.window)).outcome == "unrated"

@@ -11,21 +11,25 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from rating.aggregations.gathered import Quantity, total_of
+from rating.aggregations.names import Reading, Scope
 from rating.skus import Kind, Line
 
 
 class SeriesId(NamedTuple):
-    """What has one quantity position: a SKU id, and its meter and currency, in which cards might differ."""
+    """What has one quantity position: a SKU id, and what cards might differ in: meter, currency, and how it is counted."""
 
     sku: str
     kind: Kind
     meter: str
     currency: str
+    reading: Reading = "sum"
+    scope: Scope = "period"
 
 
 def series_id(line: Line) -> SeriesId:
     """The series that a line's usage belongs to."""
-    return SeriesId(line.sku, line.kind, line.meter, line.currency or "")
+    return SeriesId(line.sku, line.kind, line.meter, line.currency or "", line.reading, line.scope)
 
 
 class HourState(NamedTuple):
@@ -37,11 +41,17 @@ class HourState(NamedTuple):
 
 
 class Series:
-    """Quantities and amounts by hour. Only the hours from the first changed one on are computed again."""
+    """Quantities and amounts by hour. Only the hours from the first changed one on are computed again.
 
-    __slots__ = ("_after", "_amounts", "_dirty_from", "_emptied", "_hours", "_lines", "_quantities", "total")
+    This one sums plain quantities. What reads something else out of the usage is a subclass, made by
+    `rating.aggregations.registry.series_for`.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_after", "_amounts", "_anew", "_dirty_from", "_emptied", "_hours", "_lines", "_quantities", "total")
+
+    def __init__(self, scope: Scope = "period") -> None:
+        """`scope` hour: the quantity position begins anew with each hour."""
+        self._anew = scope == "hour"
         self._hours: list[int] = []
         self._quantities: list[int] = []
         self._lines: list[Line] = []
@@ -77,6 +87,14 @@ class Series:
         if self._dirty_from is None or hour < self._dirty_from:
             self._dirty_from = hour
 
+    def take(self, hour: int, value: Quantity, line: Line) -> None:
+        """Adds what was gathered in an hour."""
+        self.add(hour, total_of(value), line)
+
+    def content(self) -> Iterator[tuple[int, Quantity, Line]]:
+        """What was taken, by hour: another series that takes it comes to the same."""
+        yield from zip(self._hours, self._quantities, self._lines, strict=True)
+
     def settle(self) -> tuple[int, list[int]]:
         """Computes what changed; gives the position of the first hour computed and the hours that fell to nothing."""
         if self._dirty_from is None:
@@ -84,6 +102,13 @@ class Series:
         emptied = self._drop_empty_hours() if self._emptied else []
         first = bisect_left(self._hours, self._dirty_from)
         self._dirty_from = None
+        if self._anew:
+            self._price_anew(first)
+        else:
+            self._price_from(first)
+        return first, emptied
+
+    def _price_from(self, first: int) -> None:
         before = self._after[first - 1] if first else 0
         # An hour that begins a version must price the position before it anew; within a version the last price serves.
         priced_by: Line | None = None
@@ -102,7 +127,16 @@ class Series:
             self._after[position] = before = after
             self.total += amount - self._amounts[position]
             self._amounts[position] = amount
-        return first, emptied
+
+    def _price_anew(self, first: int) -> None:
+        """Prices each hour as a period of its own."""
+        for position in range(first, len(self._hours)):
+            quantity, line = self._quantities[position], self._lines[position]
+            self._set_amount(position, line.pricer(quantity) if line.pricer is not None else 0)
+
+    def _set_amount(self, position: int, amount: int) -> None:
+        self.total += amount - self._amounts[position]
+        self._amounts[position] = amount
 
     def _drop_empty_hours(self) -> list[int]:
         self._emptied = False
@@ -113,6 +147,11 @@ class Series:
             for column in (self._hours, self._quantities, self._lines, self._after, self._amounts):
                 del column[position]
         return hours
+
+    @property
+    def quantity(self) -> int:
+        """Quantity of all hours in the meter's smallest unit, as of the last `settle`."""
+        return sum(self._quantities)
 
     def states(self, first: int = 0) -> Iterator[tuple[int, HourState]]:
         """The hours from a position on, in order, as of the last `settle`."""

@@ -18,10 +18,12 @@ from rating.models.graduated import Graduated
 from rating.models.graduated_percentage import GraduatedPercentage
 from rating.models.package import Package
 from rating.models.per_unit import PerUnit
+from rating.models.percentage import Percentage
 from rating.models.volume import Volume
 
 Charge = Annotated[
-    PerUnit | Graduated | Volume | Package | GraduatedPercentage | Dynamic | Flat, Field(discriminator="model")
+    PerUnit | Graduated | Volume | Package | Percentage | GraduatedPercentage | Dynamic | Flat,
+    Field(discriminator="model"),
 ]
 """What the `charge` of a SKU may be: the model named by its field `model`."""
 
@@ -39,6 +41,7 @@ __all__ = [
     "GraduatedPercentage",
     "Package",
     "PerUnit",
+    "Percentage",
     "PriceModel",
     "Pricer",
     "Volume",

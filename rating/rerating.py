@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -132,7 +133,7 @@ def _lines(sums: Sums, billing_period: str, name: str) -> Iterator[RatedLine]:
         )
 
 
-def _named_apart(line: RatedLine, taken: set[tuple[str, str, str, str, object, str]]) -> RatedLine:
+def _named_apart(line: RatedLine, taken: set[tuple[str, str, str, str, datetime, str]]) -> RatedLine:
     """The line under a key that no other record of the period has."""
     if line.key in taken:
         line = replace(line, sku=fitting_id(f"{line.sku}/{RERATED}/{line.meter}/{line.currency or ''}"))

@@ -49,7 +49,7 @@ class Topic:
         return found
 
 
-_CONTROL: Final = ("rate_card_activated", "account_assigned", "tick")
+_CONTROL: Final = ("rate_card_activated", "account_assigned", "tick", "rerate_ordered")
 
 TOPICS: Final = (
     Topic(

@@ -11,10 +11,12 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from schemas.cloudevents import CloudEvent, decode, envelope_headers
+from schemas.decimals import find_float
 from schemas.errors import SchemaError
 from schemas.fields import Instant, Name
 from schemas.headers import RawHeaders, RecordHeaders
 from schemas.kinds import Kind
+from schemas.rerating import RerateOrdered
 
 DEFAULT_ACCOUNT: Final = "*"
 """The `tenant_id` of the assignment of the deployment's default card."""
@@ -37,7 +39,7 @@ class RateCardActivated(BaseModel):
     @field_validator("card")
     @classmethod
     def _no_floats(cls, card: dict[str, Any]) -> dict[str, Any]:
-        place = _find_float(card, "card")
+        place = find_float(card, "card")
         if place:
             raise ValueError(f"{place} is a float: write amounts and quantities as text")
         return card
@@ -68,7 +70,7 @@ class AccountAssigned(BaseModel):
     @field_validator("overrides")
     @classmethod
     def _no_floats(cls, overrides: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
-        place = _find_float(overrides, "overrides")
+        place = find_float(overrides, "overrides")
         if place:
             raise ValueError(f"{place} is a float: write amounts and quantities as text")
         return overrides
@@ -89,10 +91,15 @@ class Tick(BaseModel):
     """The event time that has been reached."""
 
 
-ControlRecord = RateCardActivated | AccountAssigned | Tick
+ControlRecord = RateCardActivated | AccountAssigned | Tick | RerateOrdered
 
-CONTROL_TYPES: Final[Mapping[str, type[RateCardActivated] | type[AccountAssigned] | type[Tick]]] = MappingProxyType(
-    {Kind.RATE_CARD: RateCardActivated, Kind.ASSIGNMENT: AccountAssigned, Kind.TICK: Tick}
+CONTROL_TYPES: Final[Mapping[str, type[ControlRecord]]] = MappingProxyType(
+    {
+        Kind.RATE_CARD: RateCardActivated,
+        Kind.ASSIGNMENT: AccountAssigned,
+        Kind.TICK: Tick,
+        Kind.RERATE: RerateOrdered,
+    }
 )
 """CloudEvents type to model."""
 _KINDS: Final = {model: kind for kind, model in CONTROL_TYPES.items()}
@@ -130,14 +137,3 @@ def control_from_event(event: CloudEvent) -> ControlRecord:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"]) or "record"
         raise SchemaError(f"invalid_{name.partition('.')[0]}", f"{name}: {first['msg']}", {"field": name}) from None
-
-
-def _find_float(value: object, place: str) -> str | None:
-    if isinstance(value, float):
-        return place
-    children: list[tuple[str, object]] = []
-    if isinstance(value, dict):
-        children = [(f"{place}.{name}", child) for name, child in value.items()]
-    elif isinstance(value, list):
-        children = [(f"{place}[{index}]", child) for index, child in enumerate(value)]
-    return next((found for where, child in children if (found := _find_float(child, where))), None)

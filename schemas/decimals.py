@@ -34,3 +34,15 @@ def parse_decimal(value: object) -> Decimal:
     if not result.is_finite():
         raise ValueError("is not a finite decimal")
     return result
+
+
+def find_float(value: object, place: str) -> str | None:
+    """Where in plain JSON data a float stands, as `<place>.key[0]`; None where there is none."""
+    if isinstance(value, float):
+        return place
+    children: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        children = [(f"{place}.{name}", child) for name, child in value.items()]
+    elif isinstance(value, list):
+        children = [(f"{place}[{index}]", child) for index, child in enumerate(value)]
+    return next((found for where, child in children if (found := find_float(child, where))), None)

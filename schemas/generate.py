@@ -20,6 +20,7 @@ from schemas.control import AccountAssigned, RateCardActivated, Tick
 from schemas.events import Event, GpuUsage, GpuUtilization, TokenUsage
 from schemas.kinds import Kind
 from schemas.rated import RatedUsage
+from schemas.rerating import RerateOrdered
 from schemas.signals import PolicySignal
 from schemas.source_rejects import SourceReject
 
@@ -33,6 +34,7 @@ DOCUMENTED: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "rate_card_activated": (RateCardActivated, Kind.RATE_CARD),
     "account_assigned": (AccountAssigned, Kind.ASSIGNMENT),
     "tick": (Tick, Kind.TICK),
+    "rerate_ordered": (RerateOrdered, Kind.RERATE),
     "rated_usage": (RatedUsage, Kind.RATED_USAGE),
     "policy_signal": (PolicySignal, Kind.SIGNAL),
     "source_reject": (SourceReject, ""),

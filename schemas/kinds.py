@@ -14,6 +14,7 @@ class Kind(StrEnum):
     RATE_CARD = "io.tokenmill.control.rate-card.v1"
     ASSIGNMENT = "io.tokenmill.control.assignment.v1"
     TICK = "io.tokenmill.control.tick.v1"
+    RERATE = "io.tokenmill.control.rerate.v1"
     RATED_USAGE = "io.tokenmill.usage.rated.v1"
     SIGNAL = "io.tokenmill.signal.v1"
     EXCLUSION = "io.tokenmill.usage.excluded.v1"

@@ -58,7 +58,8 @@ def _version(card: Mapping[str, object]) -> int | None:
 
 
 def _publisher(event: CloudEvent) -> str:
-    return _text(event.data.get("published_by")) or _text(event.data.get("assigned_by"))
+    names = (_text(event.data.get(name)) for name in ("published_by", "assigned_by", "ordered_by"))
+    return next(filter(None, names), "")
 
 
 def _text(value: object) -> str:

@@ -17,6 +17,7 @@ from schemas.control import RateCardActivated, Tick
 from schemas.exclusions import Outcome
 from schemas.headers import Numbering, header_texts
 from schemas.instants import to_microseconds
+from schemas.rerating import RerateOrdered
 from streams.balance import DEAD_LETTER, DUPLICATE, OUTCOMES, REROUTED, UNRATED, Balance, SourceBalance
 from streams.columns import codes, values_of
 from streams.controls import Controls, tick_source
@@ -32,6 +33,7 @@ from streams.profiles import row_profiles, used_codes
 from streams.rate_snapshot import RateSnapshot, Stretch
 from streams.rated_state import RatedState
 from streams.rejects import Rejects
+from streams.rerating import STATE_KIND, OrderBook, Orders
 from streams.restore import POSITION_KEY, describe
 from streams.signals import Signals
 from streams.transactions import OutgoingRecord
@@ -55,6 +57,7 @@ class RateProcessor:
         self._partition = partition
         self._judge = Judge(settings, partition)
         self._controls = Controls(settings, self._judge.rules, partition)
+        self._reratings = OrderBook(settings, self._judge.rules, partition)
         self._numbers = BatchNumbers()
         self._balance = Balance()
         self._state = RatedState(settings, source, partition, self._judge.rules)
@@ -90,6 +93,8 @@ class RateProcessor:
                 self._balance.restore(key_parts[0], SourceBalance(*payload))
             elif kind in self._controls.KINDS:
                 self._controls.restore(kind, payload)
+            elif kind == STATE_KIND:
+                self._reratings.restore(key_parts, payload)
             else:
                 self._state.restore(kind, key_parts, payload)
         if position is None:
@@ -97,7 +102,7 @@ class RateProcessor:
         _, _, watermark_us, window_from, oldest_minute, evicted, begun = orjson.loads(position)
         self._judge.restore(watermark_us, oldest_minute, evicted)
         self._signals.restored(gaps, evicted)
-        self._state.restored(self._controls.catalog, watermark_us, begun)
+        self._state.restored(self._controls.catalog, watermark_us, begun, self._reratings.orders)
         return None if window_from is None else int(window_from)
 
     def relearn(self, records: Sequence[SourceRecord]) -> None:
@@ -119,12 +124,12 @@ class RateProcessor:
     def snapshot(self, position: int) -> RateSnapshot:
         """Cut everything loose that the flush needs."""
         window = self._judge.window
-        self._end_stretch(position, self._controls.catalog)
+        self._end_stretch(position, self._controls.catalog, self._reratings.orders)
         snapshot = RateSnapshot(
             position,
             self._judge.watermark_us,
             self._stretches,
-            self._controls.take_state(position, self._partition),
+            self._controls.take_state(position, self._partition) + self._reratings.take_state(position),
             self._numbers.take_changed(),
             self._balance.take_changed(),
             self._balance.take_tally(),
@@ -143,7 +148,12 @@ class RateProcessor:
         records = list(snapshot.rejects.outgoing())
         for stretch in snapshot.stretches:
             records += self._state.advance(
-                stretch.position, stretch.watermark_us, stretch.catalog, stretch.additions, stretch.begun
+                stretch.position,
+                stretch.watermark_us,
+                stretch.catalog,
+                stretch.additions,
+                stretch.begun,
+                stretch.orders,
             )
         records += snapshot.controls
         records += self._source_state(snapshot)
@@ -297,19 +307,22 @@ class RateProcessor:
         if isinstance(record, Tick):
             self._tick(control.source, to_microseconds(record.time))
             return
-        before = self._controls.catalog
+        before, orders = self._controls.catalog, self._reratings.orders
         try:
             if isinstance(record, RateCardActivated):
                 self._controls.activate(record, self._judge.watermark_us)
+            elif isinstance(record, RerateOrdered):
+                self._reratings.order(record, before, self._judge.watermark_us)
             else:
                 self._controls.assign(record, self._judge.watermark_us)
         except RatingError as error:
             log.error("control.refused", partition=self._partition, offset=control.source.offset, reason=str(error))
             self._refuse(Unusable(control.source, "", "invalid_control", str(error), control=True))
             return
-        if self._additions and self._controls.catalog is not before:
+        changed = self._controls.catalog is not before or self._reratings.orders is not orders
+        if self._additions and changed:
             # What was read before is priced by the catalog of its time first: where a flush falls must not show.
-            self._end_stretch(control.source.offset - 1, before)
+            self._end_stretch(control.source.offset - 1, before, orders)
 
     def _tick(self, source: SourceRecord, time_us: int) -> None:
         """Let time go on, no further ahead of the log than an event may be.
@@ -321,8 +334,8 @@ class RateProcessor:
         if not own or self._judge.watermark_us != NEVER_US:
             self._judge.tick(min(time_us, source.log_time_us + self._judge.rules.future_us))
 
-    def _end_stretch(self, position: int, catalog: Catalog) -> None:
+    def _end_stretch(self, position: int, catalog: Catalog, orders: Orders) -> None:
         self._stretches.append(
-            Stretch(position, self._judge.watermark_us, catalog, self._additions, self._judge.take_begun())
+            Stretch(position, self._judge.watermark_us, catalog, self._additions, self._judge.take_begun(), orders)
         )
         self._additions = {}

@@ -7,6 +7,7 @@ from streams.balance import SourceBalance
 from streams.fold import Additions
 from streams.numbering import SourceNumbers
 from streams.rejects import Rejects
+from streams.rerating import Orders
 from streams.transactions import OutgoingRecord
 
 
@@ -21,6 +22,8 @@ class Stretch:
     """By the period the usage is booked in; "" for usage that came before its period closed."""
     begun: frozenset[str]
     """The periods in which time has stood."""
+    orders: Orders
+    """The closed months that are priced again."""
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from streams.fold import Additions
 from streams.meters import METERS
 from streams.outcomes import NEVER_US, TimeRules
 from streams.quantities import added, named, state_number, state_numbers
+from streams.rerating import NO_ORDERS, Corrections, Orders
 from streams.transactions import OutgoingRecord
 from streams.unpriced import UnpricedTotals, UnpricedUsage
 
@@ -58,6 +59,7 @@ class RatedState:
         self._generation = -1
         self._watermark_us = NEVER_US
         self._unpriced = UnpricedTotals()
+        self._corrections = Corrections()
 
     @property
     def begun(self) -> list[str]:
@@ -82,7 +84,7 @@ class RatedState:
         usage_key = UsageKey(*key_parts)  # type: ignore[arg-type]
         self._merge(usage_key, int(hour), str(booked), meters, custom)  # type: ignore[call-overload]
 
-    def restored(self, catalog: Catalog, watermark_us: int, begun: Iterable[str]) -> None:
+    def restored(self, catalog: Catalog, watermark_us: int, begun: Iterable[str], orders: Orders = NO_ORDERS) -> None:
         """The state is whole again; what was closed and priced before stays so."""
         self._generation = catalog.generation
         self._watermark_us = watermark_us
@@ -93,6 +95,8 @@ class RatedState:
         for (_, period), state in self._periods.items():
             # From here on only what differs from this comes out: also a line that a later card makes vanish.
             state.lines(catalog, closed=watermark_us >= self._rules.period_closes_us(period))
+        for key in self._corrections.changed(orders):
+            list(self._corrections.lines(key, self._period(key), catalog))
 
     def advance(
         self,
@@ -101,18 +105,25 @@ class RatedState:
         catalog: Catalog,
         additions: Mapping[str, Additions],
         begun: Iterable[str] = (),
+        orders: Orders = NO_ORDERS,
     ) -> list[OutgoingRecord]:
         """Take in what was read up to `position`; returns rated records and changed state.
 
-        `begun`: the periods in which the partition's time has stood since the last call.
+        `begun`: the periods in which the partition's time has stood since the last call. `orders`: the closed months
+        that are priced again.
         """
         records: list[OutgoingRecord] = []
         touched = set(self._add(position, additions, records))
         touched |= self._due(watermark_us, catalog, begun)
+        ordered = self._corrections.changed(orders)
+        touched |= ordered
         revision = (self._source.epoch << _REVISION_BITS) + position
         for key in sorted(touched):
             closed = watermark_us >= self._rules.period_closes_us(key[1])
-            for line in self._period(key).lines(catalog, closed=closed):
+            lines = self._period(key).lines(catalog, closed=closed)
+            if lines or key in ordered:
+                lines.extend(self._corrections.lines(key, self._period(key), catalog))
+            for line in lines:
                 records.extend(self._emit(key, line, position, revision))
         records.extend(self._forget(watermark_us))
         self._generation, self._watermark_us = catalog.generation, watermark_us
@@ -233,6 +244,7 @@ class RatedState:
             yield orjson.dumps([_USAGE, *usage_key, hour, booked])
             for name in units:
                 yield orjson.dumps([_UNITS, *usage_key, hour, booked, name])
+        yield from self._corrections.forget(key)
         for text in self._emitted.pop(key, {}):
             self._unpriced.forget(text)
             yield orjson.dumps([_EMITTED, *key, text.decode()])

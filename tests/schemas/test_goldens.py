@@ -25,7 +25,7 @@ from schemas.validation import validate
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 STRUCTURED = [("content-type", b"application/cloudevents+json")]
 EVENTS = {"token_usage": Kind.TOKEN_USAGE, "gpu_utilization": Kind.GPU_UTILIZATION, "gpu_usage": Kind.GPU_USAGE}
-CONTROL = ["rate_card_activated", "account_assigned", "tick"]
+CONTROL = ["rate_card_activated", "account_assigned", "tick", "rerate_ordered"]
 
 
 def example(name: str) -> Any:

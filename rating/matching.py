@@ -37,8 +37,8 @@ def matches(sku: Sku, key: UsageKey) -> bool:
 
 
 def can_both_match(left: Sku, right: Sku) -> bool:
-    """Whether some usage is matched by both and counted by the meters of both."""
-    if not set(left.leaves) & set(right.leaves):
+    """Whether some usage is matched by both and counted by the meters of both, in the same way."""
+    if left.aggregation != right.aggregation or not set(left.leaves) & set(right.leaves):
         return False
     if not _brackets_meet(left, right):
         return False
@@ -94,7 +94,7 @@ def _shadows(winner: Sku, loser: Sku) -> bool:
     """Whether `winner` takes all usage for which `loser` would make an id that `winner` makes too."""
     if rank(winner) <= rank(loser) or not set(winner.leaves) >= set(loser.leaves):
         return False
-    if not _brackets_contain(winner, loser):
+    if winner.aggregation != loser.aggregation or not _brackets_contain(winner, loser):
         return False
     values = loser.match.constraints() | dict(_values_at_shared_id(winner, loser))
     return all(

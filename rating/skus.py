@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from rating.aggregations.names import Reading, Scope
+from rating.aggregations.names import Aggregation, Reading, Scope
 from rating.card_fields import DIMENSIONS
 from rating.cards import RateCard, Sku
 from rating.matching import matches, rank
 from rating.meters import LEAF_NAMES, leaves_of, meter
-from rating.models import PriceModel, Pricer
+from rating.models import Percentage, PriceModel, Pricer
 from rating.modifiers import Price
 from rating.overrides import OVERRIDE, charge_digest
 from rating.patterns import is_pattern
@@ -30,6 +30,8 @@ REMEMBERED = 100_000
 """How many routes a card remembers before it forgets them all, so that odd keys cannot fill the memory."""
 TIME_OF_DAY = "time_of_day"
 """The dimension of a rated record that names the hours of the day that its price is for."""
+AGGREGATION = "aggregation"
+"""The dimension of a rated record that says what its quantity counts, where that is not the sum of its meter."""
 Outcome = Literal["priced", "uncharged", "unrated"]
 
 
@@ -84,14 +86,20 @@ class Router:
     def __init__(self, card: RateCard) -> None:
         self._card = card
         self._candidates: dict[str, list[Sku]] = {}
+        self._counted: dict[str, dict[Aggregation, list[Sku]]] = {}
+        """The SKUs that count something else than the sum, by leaf."""
         for sku in sorted(card.skus, key=rank, reverse=True):
             for leaf in sku.leaves:
-                self._candidates.setdefault(leaf, []).append(sku)
+                if sku.aggregation == "sum":
+                    self._candidates.setdefault(leaf, []).append(sku)
+                else:
+                    self._counted.setdefault(leaf, {}).setdefault(sku.aggregation, []).append(sku)
         # Usage that is no request has no status and is always charged.
         self._charged = frozenset((*card.charge_status, ""))
         self._not_charged = frozenset(leaf for name in card.not_charged for leaf in leaves_of(name))
         self._cells = Cells(card)
         self._found: dict[tuple[UsageKey, str, Slot], Line] = {}
+        self._found_counts: dict[tuple[UsageKey, str, Slot], tuple[Line, ...]] = {}
         self._lines: dict[tuple[str, str], Line] = {}
 
     @property
@@ -114,9 +122,26 @@ class Router:
             found = self._found[key, leaf, slot] = self._find(key, leaf, slot)
         return found
 
+    def counts(self, key: UsageKey, leaf: str, slot: Slot = UNTIMED) -> tuple[Line, ...]:
+        """The lines that count something else of this meter than its sum: at most one for each aggregation.
+
+        A meter may be on several lines so: its sum at a price per unit, its unique API keys at a price per key.
+        """
+        if leaf not in self._counted:
+            return ()
+        key = key._replace(tenant_id="")
+        found = self._found_counts.get((key, leaf, slot))
+        if found is None:
+            if len(self._found_counts) >= REMEMBERED:
+                self._found_counts.clear()
+            found = self._found_counts[key, leaf, slot] = tuple(self._find_counts(key, leaf, slot))
+        return found
+
     def sku_of(self, sku_id: str, meter_name: str, dimensions: Mapping[str, str]) -> Sku | None:
         """The SKU, or its cell, that made a line with this id, meter and dimensions; None if the card has none."""
-        for sku in self._candidates.get(leaves_of(meter_name)[0], ()):
+        leaf = leaves_of(meter_name)[0]
+        counted = [sku for skus in self._counted.get(leaf, {}).values() for sku in skus]
+        for sku in [*self._candidates.get(leaf, []), *counted]:
             if sku.meter != meter_name or not all(name in dimensions for name in sku.placeholders):
                 continue
             for cell in sku.cells:
@@ -127,15 +152,27 @@ class Router:
     def _find(self, key: UsageKey, leaf: str, slot: Slot) -> Line:
         if key.status not in self._charged:
             return self._uncharged(f"uncharged/status_{key.status}/{leaf}", leaf)
-        for sku in self._candidates.get(leaf, ()):
-            if matches(sku, key):
-                cell = self._cells.cell(sku, key, slot)
-                if cell is not None:
-                    return self._priced(cell, key)
-                break
+        cell = self._first_match(self._candidates.get(leaf, ()), key, slot)
+        if cell is not None:
+            return self._priced(cell, key)
         if leaf in self._not_charged:
             return self._uncharged(f"uncharged/not_charged/{leaf}", leaf)
+        if self.counts(key, leaf, slot):
+            return self._uncharged(f"uncharged/counted_otherwise/{leaf}", leaf)
         return unrated(leaf)
+
+    def _find_counts(self, key: UsageKey, leaf: str, slot: Slot) -> Iterator[Line]:
+        if key.status not in self._charged:
+            return
+        for candidates in self._counted[leaf].values():
+            cell = self._first_match(candidates, key, slot)
+            if cell is not None:
+                yield self._priced(cell, key)
+
+    def _first_match(self, candidates: Iterable[Sku], key: UsageKey, slot: Slot) -> Sku | None:
+        """The cell of the most specific SKU; None if there is no SKU, or no cell of it, for this usage."""
+        sku = next((sku for sku in candidates if matches(sku, key)), None)
+        return None if sku is None else self._cells.cell(sku, key, slot)
 
     def _uncharged(self, sku_id: str, leaf: str) -> Line:
         line = self._lines.get((sku_id, leaf))
@@ -175,6 +212,8 @@ def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:
     if special is not None:
         charge = special
         dimensions = {**dimensions, OVERRIDE: charge_digest(charge)}
+    if sku.aggregation != "sum":
+        dimensions = {**dimensions, AGGREGATION: sku.aggregation}
     price = sku.price_of_charge(charge)
     return Line(
         sku=sku_id,
@@ -191,6 +230,8 @@ def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:
         pricer=price.pricer(measure.decimals),
         dimensions=dimensions,
         seller_id=sku.seller_id,
+        reading="per_event" if isinstance(charge, Percentage) else sku.aggregation,
+        scope=sku.tier_scope,
     )
 
 
@@ -229,6 +270,13 @@ def route(card: RateCard | None, key: UsageKey, leaf: str, slot: Slot = UNTIMED)
     if card is None:
         return unrated(leaf)
     return card.router.line(key, leaf, slot)
+
+
+def counts(card: RateCard | None, key: UsageKey, leaf: str, slot: Slot = UNTIMED) -> tuple[Line, ...]:
+    """The lines on which something else of a meter is charged than its sum; `route` gives that of the sum."""
+    if card is None or key.tenant_id.startswith("_"):
+        return ()
+    return card.router.counts(key, leaf, slot)
 
 
 def slot_at(card: RateCard | None, hour: int, window: WindowSize) -> Slot:

@@ -54,6 +54,18 @@ class InvoiceError(RatingError, ValueError):
     code = "invoice"
 
 
+class DocumentError(RatingError, ValueError):
+    """An invoice document that cannot be: not closed yet, more credited than charged, or a text that is none."""
+
+    code = "document"
+
+
+class WalletError(RatingError, ValueError):
+    """A grant of prepaid credits that cannot be, or an order that its wallet cannot follow."""
+
+    code = "wallet"
+
+
 class CardConflict(RatingError):
     """A card version that is already known was published again with other content: a new version number is needed."""
 

@@ -12,7 +12,8 @@ from rating import patterns
 from rating.card_fields import Text
 from rating.errors import CardProblem
 from rating.match import Document
-from rating.terms.fields import LineId, Percent
+from rating.percent import Percent
+from rating.terms.fields import LineId
 
 
 class RevenueShare(Document):

@@ -13,7 +13,8 @@ from rating.errors import CardProblem
 from rating.match import Document, Match
 from rating.models.base import Quantity
 from rating.money import plain
-from rating.terms.fields import LineId, Percent
+from rating.percent import Percent
+from rating.terms.fields import LineId
 
 Metric = Literal["ttft", "end_to_end", "tokens_per_second", "availability"]
 """What is measured: seconds to the first token, seconds of the whole request, output tokens per second of a request,

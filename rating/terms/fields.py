@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, StrictBool, model_validator
 
 from rating.card_fields import PlainSku, Text
 from rating.match import Document
-from rating.models.base import Fee, Money, Quantity
-from rating.money import plain
+from rating.models.base import Fee, PriceModel, Quantity
+from rating.modifiers import Modifiers, Price
+from rating.percent import Percent
+from rating.terms.overage import Committed
 
-WHOLE_PERCENT = Decimal(100)
-
-
-def _at_most_whole(value: Decimal) -> Decimal:
-    if value > WHOLE_PERCENT:
-        raise ValueError(f"{plain(value)} is more than 100 percent: use 0 to 100")
-    return value
-
-
-Percent = Annotated[
-    Money,
-    AfterValidator(_at_most_whole),
-    WithJsonSchema(
-        {
-            "type": ["string", "integer"],
-            "pattern": r"^(0*[0-9]{1,2}(\.[0-9]{1,38})?|0*100(\.0{1,38})?)$",
-            "minimum": 0,
-            "maximum": 100,
-            "examples": ["10"],
-        }
-    ),
-]
-"""A share of 0 to 100 in percent: a string or an integer, never a float."""
 LineId = Annotated[
     str,
     Field(min_length=1, max_length=512),
@@ -153,13 +133,20 @@ class Tax(Document):
     """Its rate in percent, as text: "19"."""
 
 
-class LineTerms(Document):
+class LineTerms(Modifiers):
     """The terms of a period that a SKU may have; each line of it has its own."""
 
     minimum: Fee | None = None
     """The least that a line costs in a month, after cap and discount; the rest is a line `<sku>/minimum`."""
     commitment: LineCommitment | None = None
     """What the tenant commits to use of each line."""
+
+    def price_of_charge(self, charge: PriceModel) -> Price:
+        """The price that a price model makes with the modifiers and the commitment."""
+        price, commitment = super().price_of_charge(charge), self.commitment
+        if commitment is None:
+            return price
+        return replace(price, commitment=Committed(commitment.amount, commitment.quantity, commitment.overage_factor))
 
 
 class CardTerms(Document):

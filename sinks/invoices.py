@@ -44,7 +44,8 @@ def list_invoices(client: Client, period: str | None = None) -> list[InvoiceSumm
             "SELECT tenant_id, billing_period, currency, sum(ifNull(amount, 0)), "
             "max(provisional AND (quantity != 0 OR ifNull(amount, 0) != 0)) FROM rated "
             "WHERE currency != '' AND ({period:String} = '' OR billing_period = {period:String}) "
-            "GROUP BY tenant_id, billing_period, currency ORDER BY tenant_id, billing_period, currency",
+            "GROUP BY tenant_id, billing_period, currency HAVING max(quantity != 0 OR ifNull(amount, 0) != 0) "
+            "ORDER BY tenant_id, billing_period, currency",
             parameters={"period": period or ""},
         ).result_rows
     return [InvoiceSummary(str(row[0]), str(row[1]), str(row[2]), row[3], bool(row[4])) for row in rows]

@@ -21,9 +21,11 @@ from rating.errors import CardProblem, Path
 from rating.marketplace import RevenueShare, share_problems
 from rating.matching import can_share_id, is_ambiguous, rank
 from rating.money import CURRENCY_EXPONENTS, currency_exponent, plain, round_to_currency
-from rating.selectors import AnyCharge
+from rating.selectors import AnyCharge, Selector
+from rating.selectors.checks import cell_problems, time_charges, unaligned_times
 from rating.sla import SlaTerm, sla_problems
 from rating.terms.fields import FlatFee, Minimum
+from rating.windows import HOUR, WindowSize
 
 T = TypeVar("T")
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
@@ -37,6 +39,7 @@ _NOT_OF_GPUS = ("model", "endpoint", "service_tier")
 class _Parts:
     """The parts of a card that can be read, each list item with its position in the document."""
 
+    window: WindowSize
     currency: str | None
     effective_from: datetime | None
     effective_to: datetime | None
@@ -48,10 +51,11 @@ class _Parts:
     sla: Sequence[tuple[int, SlaTerm]]
 
 
-def check_card(card: RateCard) -> list[CardProblem]:
-    """Everything that is wrong with a card, in document order."""
+def check_card(card: RateCard, window: WindowSize = HOUR) -> list[CardProblem]:
+    """Everything that is wrong with a card in a deployment with such windows, in document order."""
     return _check(
         _Parts(
+            window,
             card.currency,
             card.effective_from,
             card.effective_to,
@@ -71,6 +75,7 @@ def check_readable(data: Mapping[Any, Any], context: dict[str, Any]) -> list[Car
     skus = _items(data.get("skus"))
     return _check(
         _Parts(
+            context.get("window", HOUR),
             currency if isinstance(currency, str) and currency in CURRENCY_EXPONENTS else None,
             _read(_INSTANT, data.get("effective_from"), context),
             _read(_INSTANT, data.get("effective_to"), context),
@@ -111,6 +116,7 @@ def _check(parts: _Parts) -> list[CardProblem]:
         *_times(parts),
         *_charges(parts),
         *_reach(parts),
+        *_cells(parts),
         *_claims(parts.skus),
         *_names(parts),
         *_amounts(parts),
@@ -135,25 +141,42 @@ def _charges(parts: _Parts) -> Iterator[CardProblem]:
             yield CardProblem(("skus", index, "charge", *place), message)
 
 
+def _cells(parts: _Parts) -> Iterator[CardProblem]:
+    """What only the charges that choose among charges can have wrong."""
+    for index, charge in parts.charges:
+        for place, timed in time_charges(charge):
+            if parts.effective_from is not None:
+                for inner, message in unaligned_times(timed, parts.window, parts.effective_from, parts.effective_to):
+                    yield CardProblem(("skus", index, "charge", *place, *inner), message)
+    for index, sku in parts.skus:
+        for place, message in cell_problems(sku):
+            yield CardProblem(("skus", index, "charge", *place), message)
+
+
 def _reach(parts: _Parts) -> Iterator[CardProblem]:
     """GPU time has no model: a SKU that asks for one would never price anything."""
     for index, sku in parts.skus:
         if not _GPU_METERS.issuperset(sku.leaves):
             continue
-        for name in _NOT_OF_GPUS:
-            wanted = sku.match.constraints().get(name, "*")
-            if not patterns.matches(wanted, ""):
-                yield CardProblem(
-                    ("skus", index, "match", name),
-                    f"{sku.meter} has no {name}: this SKU would price nothing, leave {name} out (GPU time has gpu_type "
-                    "and region)",
-                )
-        context = sku.match.context_bracket
-        if context is not None and context.above is not None:
+        wrong = dict(_not_of_gpus(sku))
+        for name, message in wrong.items():
             yield CardProblem(
-                ("skus", index, "match", "context_bracket"),
-                f"{sku.meter} belongs to no request: this SKU would price nothing, leave context_bracket out",
+                ("skus", index, "match", name), f"{message}, leave {name} out (GPU time has gpu_type and region)"
             )
+        for cell in sku.cells:
+            for name, message in _not_of_gpus(cell):
+                if cell.cell is not None and name not in wrong:
+                    yield CardProblem(("skus", index, "charge", *cell.cell.place), message)
+
+
+def _not_of_gpus(sku: Sku) -> Iterator[tuple[str, str]]:
+    """The fields of a match that GPU time never meets, and why."""
+    for name in _NOT_OF_GPUS:
+        if not patterns.matches(sku.match.constraints().get(name, "*"), ""):
+            yield name, f"{sku.meter} has no {name}: this SKU would price nothing"
+    context = sku.match.context_bracket
+    if context is not None and context.above is not None:
+        yield "context_bracket", f"{sku.meter} belongs to no request: this SKU would price nothing"
 
 
 def _claims(skus: Sequence[tuple[int, Sku]]) -> Iterator[CardProblem]:
@@ -163,10 +186,11 @@ def _claims(skus: Sequence[tuple[int, Sku]]) -> Iterator[CardProblem]:
     sharing = set(_may_share_id(made))
     for first, second in sorted(sharing | set(_may_claim_alike(made))):
         left, right = made[first], made[second]
-        if (first, second) in sharing and can_share_id(left, right):
+        shared = _shared_id(left, right) if (first, second) in sharing else None
+        if shared is not None:
             yield CardProblem(
                 ("skus", numbers[second], "sku"),
-                f"duplicate: {right.sku} can be the id of a line of skus[{numbers[first]}] ({left.sku}) too: "
+                f"duplicate: {shared[1].sku} can be the id of a line of skus[{numbers[first]}] ({shared[0].sku}) too: "
                 "name them apart",
             )
         elif is_ambiguous(left, right):
@@ -176,9 +200,14 @@ def _claims(skus: Sequence[tuple[int, Sku]]) -> Iterator[CardProblem]:
             )
 
 
+def _shared_id(left: Sku, right: Sku) -> tuple[Sku, Sku] | None:
+    """The first cells of two SKUs that could give their lines one id."""
+    return next(((one, two) for one in left.cells for two in right.cells if can_share_id(one, two)), None)
+
+
 def _may_share_id(skus: Sequence[Sku]) -> Iterator[tuple[int, int]]:
     """The pairs that can have an id in common. Cards have thousands of SKUs: ids without wildcards are looked up."""
-    ids = [sku.id_pattern() for sku in skus]
+    ids = [sku.id_pattern() + ("*" if isinstance(sku.charge, Selector) else "") for sku in skus]
     exact: dict[str, list[int]] = {}
     wild: list[int] = []
     for position, identity in enumerate(ids):
@@ -212,7 +241,7 @@ def _may_claim_alike(skus: Sequence[Sku]) -> Iterator[tuple[int, int]]:
 
 def _names(parts: _Parts) -> Iterator[CardProblem]:
     """Fees and the minimum need ids of their own."""
-    taken = [(f"skus[{index}]", sku.id_pattern()) for index, sku in parts.skus]
+    taken = [(f"skus[{index}]", cell.id_pattern()) for index, sku in parts.skus for cell in sku.cells]
     own: list[tuple[Path, str]] = [(("flat_fees", index, "sku"), fee.sku) for index, fee in parts.flat_fees]
     if parts.minimum is not None:
         own.append((("minimum", "sku"), parts.minimum.sku))

@@ -41,7 +41,7 @@ from rating.match import Match
 from rating.meters import Meter, is_custom, leaves_of, meter
 from rating.models import PriceModel
 from rating.modifiers import Modifiers
-from rating.selectors import AnyCharge
+from rating.selectors import AnyCharge, Selector
 from rating.selectors.cells import CellOf, cells_of, plain_charge
 from rating.sla import SlaTerm
 from rating.terms.fields import CardTerms, FlatFee, LineTerms, Minimum
@@ -110,9 +110,13 @@ class Sku(LineTerms, Modifiers, Counting):
         """Which cell of which SKU this is; None for a SKU as the card has it."""
         return self._cell
 
-    @cached_property
+    @property
     def cells(self) -> tuple[Sku, ...]:
         """What its charge chooses among, each as a SKU with one price model; the SKU itself if its charge is one."""
+        return self._cells if isinstance(self.charge, Selector) else (self,)
+
+    @cached_property
+    def _cells(self) -> tuple[Sku, ...]:
         return cells_of(self)
 
     @property
@@ -219,7 +223,7 @@ class RateCard(CardTerms):
             )
         return value
 
-    @cached_property
+    @property
     def cells(self) -> tuple[Sku, ...]:
         """Everything that has one price model: the cells of all SKUs, in the order of the card."""
         return tuple(cell for sku in self.skus for cell in sku.cells)
@@ -244,6 +248,11 @@ class RateCard(CardTerms):
     @cached_property
     def _variants(self) -> dict[Overrides, RateCard]:
         return {}
+
+    @cached_property
+    def level_meters(self) -> frozenset[str]:
+        """The custom meters whose events are changes of a level."""
+        return frozenset(sku.meter for sku in self.skus if sku.aggregation == "time_weighted")
 
     @cached_property
     def router(self) -> Router:
@@ -278,7 +287,7 @@ def parse_card(
         said = {problem.path for problem in problems}
         problems += [problem for problem in check_readable(data, context) if problem.path not in said]
         raise CardError(problems) from None
-    problems = check_card(card)
+    problems = check_card(card, window)
     if problems:
         raise CardError(problems)
     return card

@@ -91,15 +91,24 @@ def can_share_id(left: Sku, right: Sku) -> bool:
 
 
 def _shadows(winner: Sku, loser: Sku) -> bool:
-    """Whether `winner` takes all usage for which `loser` would make an id that `winner` makes too."""
-    if rank(winner) <= rank(loser) or not set(winner.leaves) >= set(loser.leaves):
+    """Whether `winner` takes all usage for which `loser` would make an id that `winner` makes too.
+
+    Between cells of two SKUs the SKUs decide, since usage goes to a SKU first and then to its cell.
+    """
+    ours, theirs = winner.cell, loser.cell
+    if ours is not None and theirs is not None and ours.sku is theirs.sku:
+        taker, asked = winner, loser
+        if not set(ours.times) <= set(theirs.times):
+            return False
+    else:
+        taker, asked = (each if each.cell is None else each.cell.sku for each in (winner, loser))
+    if rank(taker) <= rank(asked) or not set(winner.leaves) >= set(loser.leaves):
         return False
-    if winner.aggregation != loser.aggregation or not _brackets_contain(winner, loser):
+    if winner.aggregation != loser.aggregation or not _brackets_contain(taker, loser):
         return False
     values = loser.match.constraints() | dict(_values_at_shared_id(winner, loser))
     return all(
-        name in values and patterns.contains(wanted, values[name])
-        for name, wanted in winner.match.constraints().items()
+        name in values and patterns.contains(wanted, values[name]) for name, wanted in taker.match.constraints().items()
     )
 
 

@@ -26,7 +26,7 @@ Times = tuple[tuple[TimeOfDay, int], ...]
 """Buckets of time-of-day charges that must all hold."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CellOf:
     """What a cell is: the SKU that it is part of, what it is called after that one's id, and when it holds.
 

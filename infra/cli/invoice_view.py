@@ -3,7 +3,8 @@
 from decimal import Decimal
 
 from infra.cli.output import console, table
-from rating.invoices import Invoice, InvoiceLine, InvoiceTier
+from rating.invoice_tiers import InvoiceTier
+from rating.invoices import Invoice, InvoiceLine
 from schemas.decimals import format_decimal
 
 
@@ -61,9 +62,12 @@ def _tier_json(tier: InvoiceTier) -> dict[str, object]:
     }
 
 
-def show_invoice(invoice: Invoice) -> None:
-    """Print an invoice as a table: a row per line, the tiers of a line below it where it has several."""
-    state = "provisional" if invoice.provisional else "final amounts"
+def show_invoice(invoice: Invoice, state: str | None = None) -> None:
+    """Print an invoice as a table: a row per line, the tiers of a line below it where it has several.
+
+    `state` says where it stands; left out, whether its amounts can still change.
+    """
+    state = state or ("provisional" if invoice.provisional else "final amounts")
     title = f"Invoice of {invoice.tenant_id} for {invoice.period} ({state})"
     lines = table(title, "line", "quantity", "unit", "amount", text=["unit"])
     for line in invoice.lines:

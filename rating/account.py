@@ -115,7 +115,7 @@ def _monthly_line(card: RateCard, sku: str, meter_name: str) -> Line:
 
 def _lines_known_without_usage(card: RateCard) -> Iterator[Line]:
     """The lines whose id does not depend on usage: only of these can a fee be owed for no usage at all."""
-    for sku in card.skus:
+    for sku in card.cells:
         exact = {name: value for name, value in sku.match.constraints().items() if not is_pattern(value)}
         if all(name in exact for name in sku.placeholders):
             yield priced_line(card, sku, {name: exact[name] for name in sku.placeholders})

@@ -127,6 +127,10 @@ class Catalog:
         for assignments in self._assignments.values():
             yield from assignments
 
+    def assignments_of(self, tenant_id: str) -> tuple[Assignment, ...]:
+        """The assignments of one tenant's own, in the order of their beginning."""
+        return self._assignments.get(tenant_id, ())
+
     def card(self, card_id: str, version: int) -> RateCard | None:
         """One version of a card."""
         for known in self._versions.get(card_id, ()):

@@ -65,6 +65,12 @@ class LineTerms:
                     if _by_window(sku):
                         self.unused.setdefault(series_id(line), (0, line))
 
+    @property
+    def any_owed(self) -> bool:
+        """Whether a line of the period can owe anything for the usage it has."""
+        skus = self._card.skus if self._card else ()
+        return self._has_windows or any(sku.minimum is not None or sku.commitment is not None for sku in skus)
+
     def needs_hours(self, line: Line) -> bool:
         """Whether the terms of a line ask for its amount by the window."""
         return self._has_windows and self._window_commitment(line) is not None
@@ -175,7 +181,7 @@ def line_under(card: RateCard, line: Line) -> tuple[Line, Sku] | None:
 
 def lines_known_without_usage(card: RateCard) -> Iterator[tuple[Line, Sku]]:
     """The lines whose id does not depend on usage: only of these can something be owed for no usage at all."""
-    for sku in card.skus:
+    for sku in (cell for whole in card.skus for cell in whole.cells):
         exact = {name: value for name, value in sku.match.constraints().items() if not is_pattern(value)}
         if all(name in exact for name in sku.placeholders):
             yield priced_line(card, sku, {name: exact[name] for name in sku.placeholders}), sku

@@ -24,7 +24,8 @@ class Following(NamedTuple):
 class Subscription:
     """A tenant's billing period, cut where its card version changes.
 
-    `following` is None where no assignment of the tenant's own goes on into the next period.
+    `following` is None where no assignment of the tenant's own goes on into the next period. `is_own` says whether an
+    assignment of its own holds in some window of this one.
     """
 
     tenant_id: str
@@ -32,6 +33,7 @@ class Subscription:
     window: WindowSize
     spans: tuple[Span, ...]
     following: Following | None
+    is_own: bool = True
 
     @property
     def terms_card(self) -> RateCard | None:
@@ -61,7 +63,7 @@ class Subscription:
 
     def same_as(self, other: Subscription | None) -> bool:
         """Whether two of one period price it alike; card versions are compared by identity, which catalogs keep."""
-        if other is None or len(self.spans) != len(other.spans):
+        if other is None or len(self.spans) != len(other.spans) or self.is_own != other.is_own:
             return False
         if any(
             new.first != old.first or new.card is not old.card for new, old in zip(self.spans, other.spans, strict=True)
@@ -76,7 +78,12 @@ class Subscription:
 def subscription_of(catalog: Catalog, tenant_id: str, period: str, window: WindowSize) -> Subscription:
     """What a catalog says about a tenant's period."""
     spans = catalog.spans(tenant_id, window.first(period), window.last(period))
-    return Subscription(tenant_id, period, window, spans, _following(catalog, tenant_id, period, window))
+    is_own = any(
+        each.effective_from_hour <= spans[-1].last
+        and (each.effective_to_hour is None or spans[0].first < each.effective_to_hour)
+        for each in catalog.assignments_of(tenant_id)
+    )
+    return Subscription(tenant_id, period, window, spans, _following(catalog, tenant_id, period, window), is_own)
 
 
 def days_within(window: WindowSize, period: str, first: int, last: int) -> int:

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+from rating.models import Basis
 from rating.modifiers import Price
 from rating.money import AMOUNT_SCALE, amount_of, difference, q12, round_half_away
 
-SliceKind = Literal["included", "tier", "discount", "maximum"]
+SliceKind = Literal["included", "tier", "discount", "overage", "maximum"]
 """What a part of an amount is, in the order in which an amount comes about."""
-_ORDER: tuple[SliceKind, ...] = ("included", "tier", "discount", "maximum")
+_ORDER: tuple[SliceKind, ...] = get_args(SliceKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,11 @@ class TierSlice:
     """A part of an amount. The slices of a quantity sum exactly to what was charged for it.
 
     `tier`: the part of the quantity (in converted units) that fell into the tier (lower, upper], upper None being open,
-    and what it cost: `unit_price` per `per` units, or per started package of `per` units where `in_packages`. `amount`
-    includes the tier's flat fee. Where a volume tier was left, its quantity and amount are negative.
-    `included`: the quantity that cost nothing. `discount`: what `unit_price` percent took off. `maximum`: what a cap of
-    `unit_price` took off. The quantity of these two is 0.
+    and what it cost: `unit_price` per `per` units in the way that `basis` says. `amount` includes the tier's flat fee.
+    Where a volume tier was left, its quantity and amount are negative.
+    `included`: the quantity that cost nothing. The others have no quantity: `discount` is what `unit_price` percent took
+    off, `overage` what usage above a commitment costs more, being charged `unit_price` times, `maximum` what a cap of
+    `unit_price` took off.
     """
 
     kind: SliceKind
@@ -33,7 +35,7 @@ class TierSlice:
     quantity: Decimal
     unit_price: Decimal
     per: Decimal
-    in_packages: bool
+    basis: Basis
     amount: Decimal
 
 
@@ -45,7 +47,7 @@ class _Name(NamedTuple):
     upper: Decimal | None
     unit_price: Decimal
     per: Decimal
-    in_packages: bool = False
+    basis: Basis = "units"
 
 
 class _Part(NamedTuple):
@@ -55,6 +57,7 @@ class _Part(NamedTuple):
     amount: int
 
 
+_ZERO = Decimal(0)
 _NOTHING = _Part(Fraction(0), 0)
 
 
@@ -82,26 +85,33 @@ def _parts(price: Price, position: Fraction) -> Iterator[tuple[_Name, _Part]]:
     converted = price.converted(position)
     charged = price.charged(converted)
     if price.included:
-        name = _Name("included", Decimal(0), price.included, Decimal(0), Decimal(1))
+        name = _Name("included", _ZERO, q12(Fraction(price.included)), _ZERO, Decimal(1))
         yield name, _Part(converted - charged, 0)
     exact, shown = Fraction(0), 0
     for tier, quantity, amount in price.charge.spread(charged):
         exact += amount
         rounded = _rounded(exact)
-        name = _Name("tier", tier.lower, tier.upper, tier.unit_price, tier.per, tier.package)
+        name = _Name("tier", tier.lower, tier.upper, tier.unit_price, tier.per, tier.basis)
         yield name, _Part(quantity, rounded - shown)
         shown = rounded
+    for name, left in _reductions(price, exact):
+        rounded = _rounded(left)
+        yield name, _Part(Fraction(0), rounded - shown)
+        shown = rounded
+
+
+def _reductions(price: Price, exact: Fraction) -> Iterator[tuple[_Name, Fraction]]:
+    """What changes the price of the tiers, each with what the price is after it."""
     if price.discount_percent:
         exact *= price.share
-        rounded = _rounded(exact)
-        yield (
-            _Name("discount", Decimal(0), None, price.discount_percent, Decimal(100)),
-            _Part(Fraction(0), rounded - shown),
-        )
-        shown = rounded
+        yield _Name("discount", _ZERO, None, price.discount_percent, Decimal(100), "percent"), exact
+    commitment, committed = price.commitment, price.committed
+    if commitment is not None and committed is not None:
+        exact = commitment.charged(exact, committed)
+        yield _Name("overage", _ZERO, None, commitment.overage_factor, Decimal(1), "multiple"), exact
     if price.maximum is not None:
-        rounded = min(shown, _rounded(Fraction(price.maximum)))
-        yield _Name("maximum", Decimal(0), None, price.maximum, Decimal(1)), _Part(Fraction(0), rounded - shown)
+        exact = min(exact, Fraction(price.maximum))
+        yield _Name("maximum", _ZERO, None, price.maximum, Decimal(1)), exact
 
 
 def _rounded(exact: Fraction) -> int:

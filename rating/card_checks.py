@@ -20,6 +20,7 @@ from rating.cards import RateCard, Sku
 from rating.errors import CardProblem, Path
 from rating.marketplace import RevenueShare, share_problems
 from rating.matching import can_share_id, is_ambiguous, rank
+from rating.modifier_checks import modifier_problems
 from rating.money import CURRENCY_EXPONENTS, currency_exponent, plain, round_to_currency
 from rating.selectors import AnyCharge, Selector
 from rating.selectors.checks import cell_problems, time_charges, unaligned_times
@@ -120,6 +121,7 @@ def _check(parts: _Parts) -> list[CardProblem]:
         *_claims(parts.skus),
         *_names(parts),
         *_amounts(parts),
+        *modifier_problems(parts.skus, parts.currency),
         *share_problems(parts.revenue_shares, [sku.seller_id for _, sku in parts.skus]),
         *sla_problems(parts.sla),
     ]

@@ -37,10 +37,16 @@ def card_schema() -> dict[str, Any]:
     sku["if"] = {"required": ["unit"]}
     sku["then"] = {"properties": {"meter": {"pattern": r"^units\."}}}
     definitions["ContextRange"]["minProperties"] = 1
-    definitions["GraduatedTier"]["description"] = "A tier: more than the one before it ends at, up to and with `up_to`."
-    tiers = definitions["Graduated"]["properties"]["tiers"]
-    tiers["contains"] = {"not": {"required": ["up_to"]}}
-    tiers |= {"minContains": 1, "maxContains": 1}
+    # A conversion that changes nothing is a mistake, and so are decimals that nothing is rounded to.
+    definitions["Conversion"] |= {
+        "anyOf": [{"required": [name]} for name in ("divide_by", "multiply_by", "round")],
+        "dependentRequired": {"decimals": ["round"]},
+    }
+    for definition in definitions.values():
+        tiers = definition.get("properties", {}).get("tiers")
+        if tiers is not None:  # exactly one tier is open
+            tiers["contains"] = {"not": {"required": ["up_to"]}}
+            tiers |= {"minContains": 1, "maxContains": 1}
     return {
         "$schema": _DRAFT,
         "$id": "urn:tokenmill:ratecard:v1",

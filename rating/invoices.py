@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from rating.breakdown import SliceKind, TierSlice, breakdown
-from rating.cards import RateCard
-from rating.catalog import Catalog
 from rating.errors import CurrencyError, InvoiceError
-from rating.models import PriceModel
-from rating.modifiers import Price
+from rating.invoice_tiers import Cards, InvoiceTier, Prices, tiers_of
 from rating.money import currency_exponent, exact_sum, from_scaled, round_to_currency
-from rating.overrides import OVERRIDE
 from rating.rated import RatedLine
 from rating.skus import Kind
-
-Cards = Catalog | Iterable[RateCard]
-"""Where the card versions that priced the records are found; a tenant's own prices are those of `with_overrides`."""
-
-
-@dataclass(frozen=True, slots=True)
-class InvoiceTier:
-    """What one tier of one card version charged on a line. Tiers are (lower, upper]; `upper` None is open.
-
-    Not only tiers: `kind` says what it is (see `rating.breakdown.TierSlice`), such as what was included, or what a
-    discount took off. `quantity`, the edges and `per` are in `unit`: the meter's, or the one that the card converts it
-    into. `override` names the price of the tenant's own that replaced the card's, if one did. `amount` has 12 decimals.
-    The tiers of a line sum to its `exact_amount`.
-    """
-
-    card_id: str
-    card_version: int
-    lower: Decimal
-    upper: Decimal | None
-    quantity: Decimal
-    unit_price: Decimal
-    per: Decimal
-    amount: Decimal
-    override: str | None = None
-    kind: SliceKind = "tier"
-    in_packages: bool = False
-    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +80,7 @@ def build_invoice(tenant_id: str, period: str, currency: str, records: Iterable[
         provisional = provisional or (record.provisional and bool(record.quantity or record.amount))
         name = _LineId(record.service_period, record.kind, record.sku, record.meter)
         groups.setdefault(name, []).append(record)
-    prices = _Prices(cards)
+    prices = Prices(cards)
     lines = []
     unrated = []
     for name in sorted(groups):
@@ -173,7 +141,7 @@ def _unrated(name: _LineId, group: list[RatedLine]) -> UnratedQuantity:
     return UnratedQuantity(name.meter, name.service_period, quantity, group[-1].unit)
 
 
-def _line(name: _LineId, group: list[RatedLine], currency: str, prices: _Prices) -> InvoiceLine:
+def _line(name: _LineId, group: list[RatedLine], currency: str, prices: Prices) -> InvoiceLine:
     exact = exact_sum(record.amount for record in group if record.amount is not None)
     last = group[-1]
     return InvoiceLine(
@@ -187,112 +155,5 @@ def _line(name: _LineId, group: list[RatedLine], currency: str, prices: _Prices)
         amount=round_to_currency(exact, currency),
         dimensions=last.dimensions,
         seller_id=last.seller_id,
-        tiers=tuple(_tiers(group, prices)) if name.kind == "usage" else (),
-    )
-
-
-class _Prices:
-    """Finds the price behind a record."""
-
-    def __init__(self, cards: Cards) -> None:
-        versions = list(cards.cards()) if isinstance(cards, Catalog) else list(cards)
-        self._cards = {(card.id, card.version): card for card in versions if card.overrides is None}
-        self._overrides: dict[str, PriceModel] = {}
-        for card in versions:
-            self._overrides.update(card.overrides.by_digest() if card.overrides else {})
-
-    def price(self, record: RatedLine) -> Price | None:
-        """The price that a record was made with; None for usage that is not charged."""
-        if record.card_id is None or record.card_version is None or record.sku.startswith("uncharged/"):
-            return None
-        card = self._cards.get((record.card_id, record.card_version))
-        sku = card.router.sku_of(record.sku, record.meter, record.dimensions) if card else None
-        if sku is None:
-            raise InvoiceError(
-                f"card {record.card_id} version {record.card_version}, which priced {record.sku}, is not among the cards",
-                card_id=record.card_id,
-                card_version=record.card_version,
-            )
-        digest = record.dimensions.get(OVERRIDE)
-        return sku.price_of_charge(sku.price_model if digest is None else self._override(record, digest))
-
-    def _override(self, record: RatedLine, digest: str) -> PriceModel:
-        found = self._overrides.get(digest)
-        if found is None:
-            raise InvoiceError(
-                f"the price of its own that {record.tenant_id} has for {record.sku} ({digest}) is not among the cards",
-                card_id=record.card_id,
-                card_version=record.card_version,
-            )
-        return found
-
-
-class _Stretch(NamedTuple):
-    """Consecutive hours of a line that one price was for: the positions of the period before and after them."""
-
-    price: Price
-    record: RatedLine
-    before: Decimal | None
-    after: Decimal
-
-
-def _stretches(group: list[RatedLine], prices: _Prices) -> Iterator[_Stretch]:
-    """The hours of a line, cut where its price changes. What lies between two cuts is one difference of positions."""
-    current: _Stretch | None = None
-    position: Decimal | None = None
-    for record in group:
-        price = prices.price(record)
-        after = exact_sum((position or Decimal(0), record.quantity))
-        if price is not None and not record.quantity:
-            continue  # the record says that the hour fell to nothing: for the position it is as if it had never been
-        if current is not None and current.price == price and _priced_by(current.record) == _priced_by(record):
-            current = current._replace(after=after)
-        else:
-            if current is not None:
-                yield current
-            current = None if price is None else _Stretch(price, record, position, after)
-        position = after
-    if current is not None:
-        yield current
-
-
-def _priced_by(record: RatedLine) -> tuple[str | None, int | None, str | None]:
-    return record.card_id, record.card_version, record.dimensions.get(OVERRIDE)
-
-
-def _tiers(group: list[RatedLine], prices: _Prices) -> list[InvoiceTier]:
-    """How the amount of a line came about, by the versions that priced it."""
-    found: dict[tuple[object, ...], InvoiceTier] = {}
-    for stretch in _stretches(group, prices):
-        conversion = stretch.price.conversion
-        unit = conversion.unit if conversion and conversion.unit else stretch.record.unit
-        for part in breakdown(stretch.price, stretch.before, stretch.after):
-            tier = _tier(stretch.record, unit, part)
-            name = (*_priced_by(stretch.record), part.kind, part.lower)
-            found[name] = tier if name not in found else _merged(found[name], tier)
-    return [tier for tier in found.values() if tier.quantity or tier.amount]
-
-
-def _tier(record: RatedLine, unit: str, part: TierSlice) -> InvoiceTier:
-    return InvoiceTier(
-        card_id=record.card_id or "",
-        card_version=record.card_version or 0,
-        lower=part.lower,
-        upper=part.upper,
-        quantity=part.quantity,
-        unit_price=part.unit_price,
-        per=part.per,
-        amount=part.amount,
-        override=record.dimensions.get(OVERRIDE),
-        kind=part.kind,
-        in_packages=part.in_packages,
-        unit=unit,
-    )
-
-
-def _merged(known: InvoiceTier, more: InvoiceTier) -> InvoiceTier:
-    return replace(
-        known,
-        quantity=exact_sum((known.quantity, more.quantity)),
-        amount=exact_sum((known.amount, more.amount)),
+        tiers=tuple(tiers_of(group, prices)) if name.kind == "usage" else (),
     )

@@ -1,5 +1,5 @@
 """What a SKU does around its price model, in the order of DESIGN D9: convert the quantity, round it, take off what is
-included, price the rest, take off the discount, cap the amount.
+included, price the rest, take off the discount, charge more above a commitment, cap the amount.
 
 `Modifiers` are the fields of a card, `Price` is a price model with them: the function P from the quantity of a period
 to its amount. P is exact, and rounded once, to 12 decimals, at its end.
@@ -7,8 +7,8 @@ to its amount. P is exact, and rounded once, to 12 decimals, at its end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -18,10 +18,12 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
 
 from rating.card_fields import Integer, Text
-from rating.errors import Path
-from rating.models.base import LARGEST_UNIT_PRICE, Edge, Percent, PositiveFee, PriceModel, Pricer, Quantity
+from rating.models.base import Edge, PositiveFee, PriceModel, Pricer, Quantity
 from rating.models.compiled import Shape, compile_shape
+from rating.models.words import grouped
 from rating.money import AMOUNT_DECIMALS, exact_decimal, plain, q12, round_half_away, to_scaled
+from rating.percent import Percent
+from rating.terms.overage import Committed, with_overage
 
 Rounding = Literal["up", "down", "nearest"]
 """How a quantity is rounded: up is towards more, down towards less, nearest half away from zero."""
@@ -81,6 +83,18 @@ class Conversion(_Part):
         """What a rounded quantity is a multiple of."""
         return Fraction(10) ** -(self.decimals or 0)
 
+    @property
+    def text(self) -> str:
+        """The conversion in words, for people."""
+        words = [f"divided by {grouped(self.divide_by)}"] if self.divide_by else []
+        words += [f"times {grouped(self.multiply_by)}"] if self.multiply_by else []
+        if self.round is not None:
+            to = "whole units" if not self.decimals else f"{self.decimals} decimals"
+            if self.decimals is not None and self.decimals < 0:
+                to = f"multiples of {10**-self.decimals:,}"
+            words.append(f"rounded {'to the nearest of ' if self.round == 'nearest' else self.round + ' to '}{to}")
+        return f"quantity {', '.join(words)}" + (f" = {self.unit}" if self.unit else "")
+
     def of(self, quantity: Fraction) -> Fraction:
         """The quantity that is priced for a quantity of the meter, exactly."""
         converted = quantity * self.factor
@@ -136,17 +150,22 @@ class Modifiers(_Part):
             maximum=self.maximum,
         )
 
-    def modifier_problems(self, charge: PriceModel) -> Iterator[tuple[Path, str]]:
-        """What is wrong with the modifiers of a charge, beyond their types, with the place inside the SKU."""
-        if self.quantity is None or self.quantity.factor <= 1:
-            return
-        steepest = max((segment.slope for segment in charge.segments()), default=Fraction(0))
-        if steepest <= LARGEST_UNIT_PRICE < steepest * self.quantity.factor:
-            yield (
-                ("quantity",),
-                f"a unit of the meter would cost more than {plain(LARGEST_UNIT_PRICE)}: the amounts of a month may not "
-                "fit their 26 digits, correct multiply_by, divide_by or the price",
-            )
+    def modifiers_text(self) -> list[str]:
+        """The modifiers in words, for people, in the order in which they work."""
+        words = []
+        conversion = self.quantity
+        if conversion is not None:
+            words.append(conversion.text)
+        if self.included is not None:
+            unit = f" {conversion.unit}" if conversion and conversion.unit else ""
+            words.append(f"the first {grouped(self.included.quantity)}{unit} included")
+            if self.included.rollover:
+                words[-1] += f", up to {grouped(self.included.rollover)} of the rest carried over"
+        if self.discount_percent:
+            words.append(f"{plain(self.discount_percent)} % off")
+        if self.maximum is not None:
+            words.append(f"at most {plain(self.maximum)} a month")
+        return words
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +178,19 @@ class Price:
 
     charge: PriceModel
     conversion: Conversion | None = None
-    included: Decimal = Decimal(0)
+    included: Decimal | Fraction = Decimal(0)
     discount_percent: Decimal = Decimal(0)
     maximum: Decimal | None = None
+    commitment: Committed | None = None
+
+    @property
+    def committed(self) -> Fraction | None:
+        """The exact amount that is committed to, of which what is above it is priced differently; None if nothing is."""
+        if self.commitment is None:
+            return None
+        if self.commitment.quantity is None:
+            return Fraction(self.commitment.amount or 0)
+        return self.charge.price_exact(self.charged(Fraction(self.commitment.quantity))) * self.share
 
     @property
     def share(self) -> Fraction:
@@ -177,8 +206,10 @@ class Price:
         return max(Fraction(0), converted - Fraction(self.included)) if self.included else converted
 
     def reduced(self, price: Fraction) -> Fraction:
-        """What is left of the price model's exact price after the discount and the cap."""
+        """What the price model's exact price comes to after the discount, above a commitment, and under the cap."""
         left = price * self.share
+        if self.commitment is not None and self.committed is not None:
+            left = self.commitment.charged(left, self.committed)
         return left if self.maximum is None else min(left, Fraction(self.maximum))
 
     def price_exact(self, quantity: Decimal | int | Fraction) -> Fraction:
@@ -215,6 +246,9 @@ def _compiled(price: Price, decimals: int) -> Pricer:
         )
         if conversion is not None and conversion.round is not None:
             pricer = _rounding(pricer, unit / conversion.step, conversion.round)
+    if price.committed is not None:
+        uncapped, step = replace(price, maximum=None), 10**decimals
+        pricer = with_overage(pricer, price.committed, lambda scaled: uncapped.price_exact(Fraction(scaled, step)))
     return pricer if price.maximum is None else _capped(pricer, price.maximum)
 
 

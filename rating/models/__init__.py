@@ -12,6 +12,7 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from rating.models.base import PriceModel, Pricer
+from rating.models.compiled import Basis
 from rating.models.dynamic import Dynamic
 from rating.models.flat import Flat
 from rating.models.graduated import Graduated
@@ -34,6 +35,7 @@ MODELS: dict[str, type[PriceModel]] = {
 
 __all__ = [
     "MODELS",
+    "Basis",
     "Charge",
     "Dynamic",
     "Flat",

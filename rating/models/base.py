@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Pla
 
 from rating.errors import MoneyError, Path
 from rating.models.compiled import Pricer, Segment, Shape, compile_shape
+from rating.models.words import PriceRow, price_line, price_rows
 from rating.money import exact_decimal, plain, q12
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "Edge",
     "Fee",
     "Money",
-    "Percent",
     "PositiveFee",
     "PriceModel",
     "Pricer",
@@ -30,7 +30,6 @@ __all__ = [
     "too_dear",
 ]
 
-_HUNDRED = Decimal(100)
 LARGEST_FEE = Decimal(10**15)
 """The largest fixed amount of a month."""
 LARGEST_UNIT_PRICE = Decimal(10**12)
@@ -67,12 +66,6 @@ def _within_limits(value: Decimal) -> Decimal:
     return value
 
 
-def _percent(value: Decimal) -> Decimal:
-    if value > _HUNDRED:
-        raise ValueError(f"{plain(value)} percent is more than the whole: use at most 100")
-    return value
-
-
 _AsText = PlainSerializer(plain, return_type=str)
 _Schema = WithJsonSchema(
     {"type": ["string", "integer"], "pattern": r"^[0-9]{1,31}(\.[0-9]{1,38})?$", "minimum": 0, "examples": ["0.15"]}
@@ -100,23 +93,6 @@ PositiveFee = Annotated[
     _PositiveSchema,
 ]
 """A fixed amount in a card that is not 0: as Fee."""
-Percent = Annotated[
-    Decimal,
-    BeforeValidator(_exact),
-    AfterValidator(_not_negative),
-    AfterValidator(_percent),
-    _AsText,
-    WithJsonSchema(
-        {
-            "type": ["string", "integer"],
-            "pattern": r"^(100(\.0{1,38})?|[0-9]{1,2}(\.[0-9]{1,38})?)$",
-            "minimum": 0,
-            "maximum": 100,
-            "examples": ["10"],
-        }
-    ),
-]
-"""A part of a whole in percent, 0 to 100: a string or an integer, never a float."""
 Quantity = Annotated[Decimal, BeforeValidator(_exact), AfterValidator(_positive), _AsText, _PositiveSchema]
 """A quantity in a card (a block size, a tier's upper edge): a string or an integer, never a float, above 0."""
 Edge = Annotated[Decimal, BeforeValidator(_edge), _AsText, _Schema]
@@ -180,6 +156,18 @@ class PriceModel(BaseModel, ABC):
     def price_of(self, quantity: Decimal | int) -> Decimal:
         """The price of a quantity, rounded once to 12 decimals, half away from zero."""
         return q12(self.price_exact(quantity))
+
+    def steepest(self) -> Fraction:
+        """The largest price of one unit."""
+        return max((segment.slope for segment in self.segments()), default=Fraction(0))
+
+    def text(self, unit: str) -> str:
+        """The price in one line, for people: `0.15 per 1,000,000 tokens`. `unit` is what the quantity counts."""
+        return price_line(self.segments(), self.whole_quantity, unit)
+
+    def rows(self, unit: str) -> list[PriceRow]:
+        """The price as rows of a table, a tier or a fee each."""
+        return price_rows(self.segments(), self.whole_quantity, unit)
 
     def pricer(self, decimals: int) -> Pricer:
         """`price_of` for quantities given as integers of 10^-decimals: what the stream calls for every hour."""

@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor, lcm
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from rating.money import AMOUNT_SCALE, round_half_away
+
+Basis = Literal["units", "packages", "percent", "multiple"]
+"""What a price is for: `per` units, in proportion; each started package of `per` units, whole; and, for a quantity that is
+money: percent of it (`per` is 100), or a multiple of it (`per` is 1)."""
 
 
 class Pricer(Protocol):
@@ -33,9 +37,8 @@ class Pricer(Protocol):
 class Segment:
     """The price of the quantities in one tier (lower, upper]; `upper` None is open.
 
-    Entering the tier costs `fee`. Beyond that `per` units cost `unit_price`: in proportion, or, with `package`, each
-    started block of `per` units whole. Units are counted from `lower`, or, in models where one tier prices the whole
-    quantity, from 0.
+    Entering the tier costs `fee`. Beyond that `per` units cost `unit_price`, in the way that `basis` says. Units are
+    counted from `lower`, or, in models where one tier prices the whole quantity, from 0.
     """
 
     lower: Decimal
@@ -43,7 +46,7 @@ class Segment:
     unit_price: Decimal
     per: Decimal
     fee: Decimal
-    package: bool = False
+    basis: Basis = "units"
 
     @property
     def slope(self) -> Fraction:
@@ -52,7 +55,7 @@ class Segment:
 
     def cost(self, units: Fraction) -> Fraction:
         """What so many units of this tier cost without its fee. Of packages below zero only whole ones are given back."""
-        if self.package:
+        if self.basis == "packages":
             return Fraction(self.unit_price) * ceil(units / Fraction(self.per))
         return units * self.slope
 
@@ -110,7 +113,7 @@ def _pieces(shape: Shape) -> tuple[list[_Piece], list[int]]:
 
 def _piece(tier: Segment, base: Fraction, origin: Fraction, shape: Shape) -> _Piece:
     scale = shape.share * AMOUNT_SCALE
-    if not tier.package:
+    if tier.basis != "packages":
         offset = (base - tier.slope * origin) * scale
         slope = tier.slope * shape.unit * scale
         denominator = lcm(offset.denominator, slope.denominator)

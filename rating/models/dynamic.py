@@ -20,7 +20,7 @@ class Dynamic(PriceModel):
 
     def segments(self) -> Sequence[Segment]:
         """One open segment: the multiplier is the price of one unit of money."""
-        return (Segment(Decimal(0), None, self.multiplier, Decimal(1), Decimal(0)),)
+        return (Segment(Decimal(0), None, self.multiplier, Decimal(1), Decimal(0), "multiple"),)
 
     def charges_nothing_used(self) -> bool:
         """Never: there is no fee."""

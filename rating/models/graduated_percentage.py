@@ -43,7 +43,7 @@ class GraduatedPercentage(PriceModel):
         lower = Decimal(0)
         segments = []
         for tier in self.tiers:
-            segments.append(Segment(lower, tier.up_to, tier.rate, _PERCENT, tier.flat_fee))
+            segments.append(Segment(lower, tier.up_to, tier.rate, _PERCENT, tier.flat_fee, "percent"))
             lower = tier.up_to or lower
         return segments
 

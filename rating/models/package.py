@@ -26,7 +26,7 @@ class Package(PriceModel):
 
     def segments(self) -> Sequence[Segment]:
         """One open segment of packages."""
-        return (Segment(Decimal(0), None, self.price, self.size, Decimal(0), package=True),)
+        return (Segment(Decimal(0), None, self.price, self.size, Decimal(0), basis="packages"),)
 
     def charges_nothing_used(self) -> bool:
         """Never: there is no fee."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
@@ -43,8 +44,8 @@ def priced_segments(tiers: Sequence[PricedTier], per: Decimal) -> list[Segment]:
     lower = Decimal(0)
     segments = []
     for tier in tiers:
-        block, whole = (per, False) if tier.package is None else (tier.package, True)
-        segments.append(Segment(lower, tier.up_to, tier.price, block, tier.flat_fee, whole))
+        segment = Segment(lower, tier.up_to, tier.price, per, tier.flat_fee)
+        segments.append(replace(segment, per=tier.package, basis="packages") if tier.package else segment)
         lower = tier.up_to or lower
     return segments
 

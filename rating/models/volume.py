@@ -9,12 +9,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from rating.errors import Path
-from rating.models.base import PriceModel, Quantity, Segment
+from rating.models.base import Fee, PriceModel, Quantity, Segment
 from rating.models.tiers import PricedTier, price_problems, priced_segments
 
 
 class VolumeTier(PricedTier):
     """A tier: its price and its flat fee are for the whole quantity, when that is above the tier before, up to `up_to`."""
+
+    flat_fee: Fee = Decimal(0)
+    """Charged once, when the quantity falls into the tier."""
 
 
 class Volume(PriceModel):

@@ -16,7 +16,8 @@ from infra.cli.demo.results import Results
 from infra.cli.feeding import Fed
 from infra.cli.outlet import Sent
 from producers.emitter import Delivery
-from rating.invoices import Invoice, InvoiceLine, InvoiceTier
+from rating.invoice_tiers import InvoiceTier
+from rating.invoices import Invoice, InvoiceLine
 from sinks.balance import Balance, Counts, SourceCounts
 from sinks.findings import Report
 from sinks.queries import GpuTypeUsage, ModelUsage, TokenPrice

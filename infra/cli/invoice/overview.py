@@ -47,7 +47,7 @@ def show_invoices(settings: Settings, tenant: str | None, period: str | None, *,
             continue
         show_document(document)
         for note in notes:
-            console.print(f"  credited: {note.total:,f} {note.currency} ({note.reason})", markup=False)
+            console.print(f"  credited: {note.total:,f} {note.currency} ({note.reason})", markup=False, soft_wrap=True)
     if not found:
         click.echo("no invoice: nothing is charged to " + (tenant or "anybody") + (f" in {period}" if period else ""))
 

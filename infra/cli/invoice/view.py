@@ -41,7 +41,7 @@ def document_name(document: Document) -> str:
 def show_document(document: Document, *, explain: bool = True) -> None:
     """Print a document as a table: a row per line, with `explain` what its amount is made of below it."""
     draft = document.draft
-    title = f"{document_name(document)} of {escape(draft.tenant_id)} for {draft.period} (final)"
+    title = f"{document_name(document)} of {escape(draft.tenant_id)} for {draft.period}"
     made = table(title, "line", "quantity", "unit", "amount", text=["unit"])
     for number, line in enumerate(draft.lines, 1):
         quantity = quantity_text(line.quantity) if line.quantity else ""
@@ -60,7 +60,7 @@ def show_document(document: Document, *, explain: bool = True) -> None:
     made.add_row("[bold]total[/]", "", "", f"[bold]{money(draft.total, draft.currency)}[/]")
     console.print(made)
     for note in _remarks(document):
-        console.print(f"  {note}", markup=False)
+        console.print(f"  {note}", markup=False, soft_wrap=True)
 
 
 def quantity_text_of(tier: Mapping[str, Any]) -> str:

@@ -168,17 +168,17 @@ def _reach(parts: _Parts) -> Iterator[CardProblem]:
         for cell in sku.cells:
             for name, message in _not_of_gpus(cell):
                 if cell.cell is not None and name not in wrong:
-                    yield CardProblem(("skus", index, "charge", *cell.cell.place), message)
+                    yield CardProblem(("skus", index, "charge", *cell.cell.cell_place), message)
 
 
 def _not_of_gpus(sku: Sku) -> Iterator[tuple[str, str]]:
     """The fields of a match that GPU time never meets, and why."""
     for name in _NOT_OF_GPUS:
         if not patterns.matches(sku.match.constraints().get(name, "*"), ""):
-            yield name, f"{sku.meter} has no {name}: this SKU would price nothing"
+            yield name, f"{sku.meter} has no {name}: this would price nothing"
     context = sku.match.context_bracket
     if context is not None and context.above is not None:
-        yield "context_bracket", f"{sku.meter} belongs to no request: this SKU would price nothing"
+        yield "context_bracket", f"{sku.meter} belongs to no request: this would price nothing"
 
 
 def _claims(skus: Sequence[tuple[int, Sku]]) -> Iterator[CardProblem]:

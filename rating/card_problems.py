@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import get_args
 
@@ -11,7 +12,7 @@ from pydantic_core import ErrorDetails
 from rating.cards import RateCard
 from rating.errors import CardProblem, Path, did_you_mean
 from rating.match import Match
-from rating.models import MODELS
+from rating.selectors import CHARGES
 
 _EXAMPLES: Mapping[str, str] = {
     "id": "id: standard",
@@ -27,6 +28,11 @@ _EXAMPLES: Mapping[str, str] = {
     "size": "size: 1000",
     "quantity": "quantity: 100",
     "amount": 'amount: "20.00"',
+    "time_zone": "time_zone: Europe/Berlin",
+    "by": "by: [model, region]",
+    "cells": 'cells: [{region: eu, charge: {model: per_unit, price: "0.15"}}]',
+    "brackets": "brackets: [{up_to: 128000, charge: ...}, {charge: ...}]",
+    "buckets": 'buckets: [{from: "22:00", to: "06:00", charge: ...}]',
     "tiers": 'tiers: [{up_to: 500000, price: "0.80"}, {price: "0.60"}]',
 }
 """How a field is written."""
@@ -58,10 +64,11 @@ def explain(detail: ErrorDetails, data: object, root: type[BaseModel] = RateCard
         message = "is missing" + (f": write {example}" if example else "")
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
         asked = detail["ctx"].get("tag") if "ctx" in detail else None
-        known_models = f"use {', '.join(MODELS)}"
+        known = re.findall(r"'([a-z_]+)'", str(detail.get("ctx", {}).get("expected_tags", ""))) or list(CHARGES)
+        known_models = f"use {', '.join(known)}"
         path = (*path, "model")
         message = (
-            f"there is no price model {asked!r}{did_you_mean(str(asked), list(MODELS))}: {known_models}"
+            f"there is no price model {asked!r}{did_you_mean(str(asked), known)}: {known_models}"
             if asked
             else f"name the price model: {known_models}"
         )
@@ -108,7 +115,7 @@ def _known_fields(path: Path, data: object, owner: type[BaseModel]) -> list[str]
         here = here[step] if isinstance(here, Mapping | list | tuple) else None  # type: ignore[index]
         if isinstance(step, str):
             owner = _type_of(owner, step, here) or owner
-    return list(owner.model_fields)
+    return [field.alias or name for name, field in owner.model_fields.items()]
 
 
 def _type_of(owner: type[BaseModel], field: str, value: object) -> type[BaseModel] | None:
@@ -117,7 +124,7 @@ def _type_of(owner: type[BaseModel], field: str, value: object) -> type[BaseMode
     types = list(_models_in(known.annotation)) if known else []
     named = value.get("model") if isinstance(value, Mapping) else None
     for each in types:
-        if each is MODELS.get(str(named)):
+        if each is CHARGES.get(str(named)):
             return each
     return types[0] if types else None
 

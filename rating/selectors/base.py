@@ -22,10 +22,10 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A part of the name of a cell's line. `dimension` says whose value it is, if it is one; it may be a pattern."""
+    """A part of the name of a cell's line. `dimensions` are those whose values it tells; it may be a pattern."""
 
     text: str
-    dimension: str | None = None
+    dimensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

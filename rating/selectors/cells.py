@@ -42,6 +42,11 @@ class CellOf:
     is_reachable: bool = True
 
     @property
+    def cell_place(self) -> Path:
+        """Where the cell itself stands in the charge of the SKU."""
+        return self.place[:-1] if self.place[-1] == "charge" else self.place
+
+    @property
     def time_text(self) -> str:
         """The names of its buckets; empty if it is not for a time."""
         return "/".join(_bucket_text(selector, bucket) for selector, bucket in self.times)
@@ -87,7 +92,7 @@ def _leaves(branch: _Branch) -> Iterator[_Branch]:
 
 
 def _cell(sku: Sku, branch: _Branch) -> Sku:
-    shown = [label for label in branch.labels if label.dimension not in sku.placeholders]
+    shown = [label for label in branch.labels if not label.dimensions or set(label.dimensions) - set(sku.placeholders)]
     # A value alone stands as it is (meta-llama/Llama-3), like that of a single placeholder.
     alone = len(shown) == 1 and not sku.placeholders
     name = "/".join(_in_id(label.text, alone) for label in shown)

@@ -30,17 +30,17 @@ def cell_problems(sku: Sku) -> Iterator[tuple[Path, str]]:
     cells = [(cell, cell.cell) for cell in sku.cells if cell.cell is not None]
     for cell, info in cells:
         if not info.is_reachable:
-            yield _place(info), f"no usage of {sku.sku} is here: its match asks for something else, leave this out"
+            yield info.cell_place, f"no usage of {sku.sku} is here: its match asks for something else, leave this out"
         elif not info.is_named:
-            yield _place(info), f"a pattern cannot stand in the id of a line ({cell.sku}): add name: ..."
+            yield info.cell_place, f"a pattern cannot stand in the id of a line ({cell.sku}): add name: ..."
     for (left, one), (right, other) in _pairs_alike(cells):
         if can_share_id(left, right):
             yield (
-                _place(other),
+                other.cell_place,
                 f"duplicate: {right.sku} is the line of {_text(one)} too, give one of them another name",
             )
         elif not _apart(one, other) and is_ambiguous(left, right):
-            yield _place(other), f"some usage is here and in {_text(one)} alike: narrow one"
+            yield other.cell_place, f"some usage is here and in {_text(one)} alike: narrow one"
 
 
 def unaligned_times(
@@ -110,13 +110,8 @@ def _apart(one: CellOf, other: CellOf) -> bool:
     )
 
 
-def _place(info: CellOf) -> Path:
-    """Where a cell begins in the charge of its SKU."""
-    return info.place[:-1] if info.place[-1] == "charge" else info.place
-
-
 def _text(info: CellOf) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in _place(info)).lstrip(".")
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in info.cell_place).lstrip(".")
 
 
 def _offsets(zone: str, start: datetime, end: datetime | None) -> tuple[int, ...]:

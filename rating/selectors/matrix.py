@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from rating.card_fields import DIMENSIONS, Name, Text
-from rating.errors import Path
+from rating.errors import Path, did_you_mean
 from rating.match import Document
 from rating.selectors.base import OTHER, Choice, Label, Selector
 
 if TYPE_CHECKING:
     from rating.selectors import AnyCharge
 
-Dimension = Literal["model", "endpoint", "region", "service_tier", "gpu_type", "operation"]
+
+def _dimension(value: object) -> str:
+    if value not in DIMENSIONS:
+        hint = did_you_mean(str(value), DIMENSIONS) or f": use {', '.join(DIMENSIONS)}"
+        raise ValueError(f"there is no dimension {value!r}{hint}")
+    return str(value)
+
+
+Dimension = Annotated[str, BeforeValidator(_dimension), WithJsonSchema({"type": "string", "enum": list(DIMENSIONS)})]
 
 
 class MatrixCell(Document):
@@ -63,7 +71,7 @@ class Matrix(Selector):
         """The cells, then the default."""
         for index, cell in enumerate(self.cells):
             values = cell.values()
-            labels = tuple(Label(values[name], name) for name in self.by if name in values)
+            labels = tuple(Label(values[name], (name,)) for name in self.by if name in values)
             yield Choice(
                 cell.charge,
                 ("cells", index, "charge"),
@@ -71,7 +79,7 @@ class Matrix(Selector):
                 {name: values[name] for name in self.by if name in values},
             )
         if self.default is not None:
-            yield Choice(self.default, ("default",), tuple(Label(OTHER, name) for name in self.by))
+            yield Choice(self.default, ("default",), (Label(OTHER, self.by),))
 
     def own_problems(self) -> Iterator[tuple[Path, str]]:
         """Dimensions that are missing or too many."""

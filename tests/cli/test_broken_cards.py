@@ -77,7 +77,7 @@ BROKEN = [
            "charge.tiers: is missing", "write tiers:"),
     Broken("a wrong model", "model: flat", "model: flatt", "23:14", "no price model 'flatt', did you mean flat?",
            "use per_unit"),
-    Broken("no model", "charge: {model: flat, ", "charge: {", "23:5", "name the price model", "use per_unit, graduated, flat"),
+    Broken("no model", "charge: {model: flat, ", "charge: {", "23:5", "name the price model", "use per_unit, graduated, volume"),
     Broken("equal rank", "meter: units.scans\n    unit: scan", "meter: input\n    match: {model: \"*-00\"}", "22:5",
            "matches this SKU and skus[0]", "narrow one"),
     Broken("one id twice", "- sku: scans", "- sku: model-7/input", "20:5", "duplicate: model-7/input", "name them apart"),

@@ -7,27 +7,44 @@ hours of the period that lie before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
 
-from rating.account import AccountTerms, PeriodEntry, terms_of
+from rating.aggregations.gathered import Gathered, Quantity, merged, single
+from rating.aggregations.registry import series_for
 from rating.catalog import Catalog, Span
 from rating.errors import MeterError, PeriodError
 from rating.late import LateUsage
+from rating.levels import LevelId, Levels
 from rating.meters import LEAF_INDEX, is_custom, meter
 from rating.money import amount_of, from_scaled, to_scaled
 from rating.rated import RatedLine
 from rating.selectors.choosing import UNTIMED, Slot
 from rating.series import HourState, Series, SeriesId, series_id
-from rating.skus import Kind, Line, Router, route
+from rating.skus import Kind, Line, Router, counts, route
+from rating.terms.account import AccountTerms
+from rating.terms.entries import PeriodEntry
+from rating.terms.opening import NOTHING_OPEN, Opening
+from rating.terms.rollover import with_allowance
+from rating.terms.subscription import Subscription, subscription_of
 from rating.usage import UsageKey, UsageTotals
 from rating.windows import HOUR, WindowSize, period_end, period_start
 
 Cell = tuple[UsageKey, int]
 """Where usage is counted: key and window."""
-Quantities = dict[str, int]
+Quantities = dict[str, Quantity]
 """Quantities by leaf or custom meter, each in the meter's smallest unit."""
+
+
+class _Places(NamedTuple):
+    """The lines of a leaf meter: that of its sum, and those that count something else of it."""
+
+    line: Line
+    series: SeriesId
+    counts: tuple[tuple[Line, SeriesId], ...]
 
 
 class TenantPeriod:
@@ -51,32 +68,42 @@ class TenantPeriod:
         self._clocks: tuple[Router | None, ...] = ()
         """Per span, what knows the time of day, if prices depend on it."""
         self._closed: bool | None = None
-        self._terms = AccountTerms(period, None)
+        self._terms = AccountTerms()
+        self._subscription: Subscription | None = None
+        self._taken_over = NOTHING_OPEN
+        self._handover = NOTHING_OPEN
         self._series: dict[SeriesId, Series] = {}
         self._late = LateUsage()
-        self._routes: dict[tuple[UsageKey, int, Slot], dict[str, tuple[Line, SeriesId]]] = {}
+        self._levels = Levels(self._first, self._last, window)
+        self._level_meters: frozenset[str] = frozenset()
+        self._opening: Mapping[LevelId, int] = {}
+        self._routes: dict[tuple[UsageKey, int, Slot], dict[str, _Places]] = {}
         """Lines by usage key, position of the span, slot of the time of day, and leaf."""
         self._dirty: set[SeriesId] = set()
         self._yielded: dict[tuple[str, Kind], dict[int, HourState]] = {}
         """What `lines` gave last, by line and window."""
-        self._yielded_period: dict[tuple[str, Kind, str], RatedLine] = {}
+        self._yielded_period: dict[tuple[str, Kind, str, str], RatedLine] = {}
 
-    def add(self, key: UsageKey, hour: int, booked: str | None, quantities: Mapping[str, Decimal]) -> None:
-        """Adds leaf quantities (decimals or integers, in the meter's unit) to a window.
+    def add(self, key: UsageKey, hour: int, booked: str | None, quantities: Mapping[str, Decimal | Gathered]) -> None:
+        """Adds leaf quantities (decimals or integers, in the meter's unit, or what was gathered of events) to a window.
 
-        `booked` is None for usage on time, or the later billing period ("YYYY-MM") for usage that arrived after this
-        period closed. Quantities are differences: a negative one takes usage back. Raises MoneyError for floats and
-        for more decimals than the meter has, MeterError for anything but leaf and custom meters, PeriodError for
-        usage that is not of this tenant and period.
+        A plain quantity of a custom meter counts as one event at the start of the window. `booked` is None for usage on
+        time, or the later billing period ("YYYY-MM") for usage that arrived after this period closed. Quantities are
+        differences: a negative one takes usage back. Raises MoneyError for floats and for more decimals than the meter
+        has, MeterError for anything but leaf and custom meters, PeriodError for usage that is not of this tenant and
+        period.
         """
         scaled: Quantities = {}
         for name, quantity in quantities.items():
             if name not in LEAF_INDEX and not is_custom(name):
                 raise MeterError(f"{name!r} is not a leaf meter or units.<name>", meter=name)
-            scaled[name] = to_scaled(quantity, meter(name).decimals)
+            if isinstance(quantity, Gathered):
+                scaled[name] = quantity
+            else:
+                scaled[name] = to_scaled(quantity, meter(name).decimals)
         self._add(key, hour, booked, scaled)
 
-    def add_scaled(self, key: UsageKey, hour: int, booked: str | None, quantities: Mapping[str, int]) -> None:
+    def add_scaled(self, key: UsageKey, hour: int, booked: str | None, quantities: Mapping[str, Quantity]) -> None:
         """As `add`, for whole numbers of each meter's smallest unit (tokens, microseconds, 10^-9 of a custom meter)."""
         for name in quantities:
             if name not in LEAF_INDEX and not is_custom(name):
@@ -85,18 +112,30 @@ class TenantPeriod:
 
     def add_totals(self, key: UsageKey, hour: int, booked: str | None, totals: UsageTotals) -> None:
         """As `add`, for a difference of totals."""
-        self._add(key, hour, booked, totals.scaled_leaves())
+        self._add(key, hour, booked, dict(totals.scaled_leaves()))
 
-    def lines(self, catalog: Catalog, *, closed: bool, only_changed: bool = True) -> list[RatedLine]:
+    def carry(self, opening: Mapping[LevelId, int]) -> None:
+        """States the levels that all earlier periods left, in 10^-9, for meters that a card counts as time_weighted.
+
+        Changes that are late for this period too have the billing period they are booked in.
+        """
+        self._opening = opening
+        self._levels.carry(opening)
+
+    def lines(
+        self, catalog: Catalog, *, closed: bool, only_changed: bool = True, now: int | None = None
+    ) -> list[RatedLine]:
         """The records that changed since the last call; all of them if `only_changed` is false or `closed` changed.
 
-        A record whose usage is now charged elsewhere, or was taken back, comes once more with quantity and amount 0.
+        `now` is the last window that has begun, up to which levels go on; left out: the whole period. A record whose
+        usage is now charged elsewhere, or was taken back, comes once more with quantity and amount 0.
         """
         everything = not only_changed or closed != self._closed
         self._closed = closed
         rerouted = self._follow(catalog)
         self._apply(self._pending)
         self._pending = []
+        self._apply_levels(self._last if now is None else now)
         lines: list[RatedLine] = []
         for name in list(self._series if everything else self._dirty):
             lines.extend(self._settled_lines(name, everything))
@@ -106,6 +145,19 @@ class TenantPeriod:
             lines.extend(self._period_lines(everything))
         self._dirty.clear()
         return lines
+
+    def open_with(self, opening: Opening) -> None:
+        """States what the period before hands over: unused allowances, and fees that were paid in advance.
+
+        It is provisional until that period closes.
+        """
+        if opening != self._taken_over:
+            self._taken_over = opening
+            self._subscription = None
+
+    def handover(self) -> Opening:
+        """What the next period takes over, as of the last call of `lines`."""
+        return self._handover
 
     def late_periods(self) -> list[str]:
         """The billing periods in which usage of this period was booked late, in their order."""
@@ -118,6 +170,16 @@ class TenantPeriod:
             for (key, hour), quantities in cells.items():
                 if late <= booked:
                     made._add(key, hour, None, dict(quantities))
+        opening: dict[LevelId, int] = {}
+        for level, left in self._opening.items():
+            if (level.booked or "") <= booked:
+                on_time = level._replace(booked=None)
+                opening[on_time] = opening.get(on_time, 0) + left
+        made.carry(opening)
+        allowances = dict(self._taken_over.allowances)
+        for name, units in self._handover.allowances.items():
+            allowances[name] = allowances.get(name, Fraction(0)) - units
+        made.open_with(Opening(allowances, self._taken_over.fees))
         return made
 
     def _add(self, key: UsageKey, hour: int, booked: str | None, scaled: Quantities) -> None:
@@ -132,25 +194,30 @@ class TenantPeriod:
         cells = self._cells if booked is None else self._late_cells.setdefault(booked, {})
         cell = cells.setdefault((key, hour), {})
         for name, quantity in scaled.items():
-            cell[name] = cell.get(name, 0) + quantity
+            if is_custom(name) and not isinstance(quantity, Gathered):
+                scaled[name] = quantity = single(quantity, hour * self._window.microseconds, self._window.microseconds)
+            cell[name] = merged(cell.get(name, 0), quantity)
         self._pending.append((booked, (key, hour), scaled))
 
     def _follow(self, catalog: Catalog) -> bool:
         """Routes all usage anew if this catalog prices the period differently than the last one."""
-        if catalog is self._catalog:
+        if catalog is self._catalog and self._subscription is not None:
             return False
-        first_time = self._catalog is None
         self._catalog = catalog
-        spans = catalog.spans(self.tenant_id, self._first, self._last)
-        if not first_time and _same(spans, self._spans):
+        subscription = subscription_of(catalog, self.tenant_id, self.period, self._window)
+        if subscription.same_as(self._subscription):
             return False
-        self._spans = spans
+        self._subscription = subscription
+        self._spans = spans = subscription.spans
         self._clocks = tuple(_clock(span) for span in spans)
-        self._terms = terms_of(self.period, self.tenant_id, spans)
+        self._terms = AccountTerms(subscription, self._taken_over)
         self._routes.clear()
         self._dirty = set()
         self._series = {}
         self._late = LateUsage()
+        self._levels = Levels(self._first, self._last, self._window)
+        self._levels.carry(self._opening)
+        self._level_meters = frozenset().union(*(span.card.level_meters for span in spans if span.card is not None))
         self._pending = [(None, cell, quantities) for cell, quantities in self._cells.items()]
         for booked, cells in self._late_cells.items():
             self._pending.extend((booked, cell, quantities) for cell, quantities in cells.items())
@@ -159,26 +226,61 @@ class TenantPeriod:
     def _apply(self, usage: Iterable[tuple[str | None, Cell, Quantities]]) -> None:
         """Puts quantities on the lines that price them."""
         for booked, (key, hour), quantities in usage:
-            span = self._span_at(hour)
-            clock = self._clocks[span]
-            slot = UNTIMED if clock is None else clock.slot(hour, self._window)
-            routes = self._routes.setdefault((key, span, slot), {})
+            routes = self._routes_at(key, hour)
             for leaf, quantity in quantities.items():
                 if not quantity:
                     continue
-                found = routes.get(leaf)
-                if found is None:
-                    line = route(self._spans[span].card, key, leaf, slot)
-                    found = routes[leaf] = (line, series_id(line))
-                line, name = found
-                self._dirty.add(name)
-                if booked is None:
-                    series = self._series.get(name)
-                    if series is None:
-                        series = self._series[name] = Series()
-                    series.add(hour, quantity, line)
-                else:
-                    self._late.add(booked, name, hour, quantity, line)
+                places = routes.get(leaf)
+                if places is None:
+                    places = routes[leaf] = self._places(key, hour, leaf)
+                self._put(booked, places.series, hour, quantity, places.line)
+                for line, name in places.counts:
+                    if line.reading != "time_weighted":
+                        self._put(booked, name, hour, quantity, line)
+                if leaf in self._level_meters and isinstance(quantity, Gathered):
+                    self._levels.add(LevelId(key, leaf, booked), hour, quantity.total, quantity.weighted)
+
+    def _apply_levels(self, now: int) -> None:
+        """Puts level x time on the lines that count it, in every window up to `now`."""
+        for (key, leaf, booked), hour, weighted in self._levels.moved(now):
+            routes = self._routes_at(key, hour)
+            places = routes.get(leaf)
+            if places is None:
+                places = routes[leaf] = self._places(key, hour, leaf)
+            for line, name in places.counts:
+                if line.reading == "time_weighted":
+                    self._put(booked, name, hour, weighted, line)
+
+    def _put(self, booked: str | None, name: SeriesId, hour: int, quantity: Quantity, line: Line) -> None:
+        self._dirty.add(name)
+        if booked is not None:
+            self._late.add(booked, name, hour, quantity, line)
+            return
+        series = self._series.get(name)
+        if series is None:
+            series = self._series[name] = series_for(name)
+        series.take(hour, quantity, line)
+
+    def _routes_at(self, key: UsageKey, hour: int) -> dict[str, _Places]:
+        """The known lines of a usage key in a window, by leaf."""
+        span = self._span_at(hour)
+        return self._routes.setdefault((key, span, self._slot(span, hour)), {})
+
+    def _places(self, key: UsageKey, hour: int, leaf: str) -> _Places:
+        span = self._span_at(hour)
+        card, slot = self._spans[span].card, self._slot(span, hour)
+        line = self._opened(route(card, key, leaf, slot))
+        beside = tuple((each, series_id(each)) for each in map(self._opened, counts(card, key, leaf, slot)))
+        return _Places(line, series_id(line), beside)
+
+    def _opened(self, line: Line) -> Line:
+        """A line with what is left of the allowance of the period before."""
+        units = self._taken_over.allowances.get((line.sku, line.meter))
+        return line if units is None else with_allowance(line, units)
+
+    def _slot(self, span: int, hour: int) -> Slot:
+        clock = self._clocks[span]
+        return UNTIMED if clock is None else clock.slot(hour, self._window)
 
     def _span_at(self, hour: int) -> int:
         for position, span in enumerate(self._spans):
@@ -218,8 +320,15 @@ class TenantPeriod:
 
     def _period_lines(self, everything: bool) -> Iterator[RatedLine]:
         """The records of the whole period that changed, or all of them; those that are owed no more come with 0."""
-        entries = [*self._terms.entries(self._series), *self._late.entries(self._series, self._terms)]
-        lines = {(entry.sku, entry.kind, entry.billing_period): self._period_line(entry) for entry in entries}
+        self._hand_over()
+        entries = [
+            *self._terms.entries(self._series),
+            *self._late.entries(self._series, self._terms, self._without_what_was_handed_over),
+        ]
+        lines = {
+            (entry.sku, entry.kind, entry.billing_period, entry.service_period or self.period): self._period_line(entry)
+            for entry in entries
+        }
         for identity, line in lines.items():
             if everything or self._yielded_period.get(identity) != line:
                 yield line
@@ -228,6 +337,17 @@ class TenantPeriod:
                 amount = None if old.amount is None else amount_of(0)
                 yield replace(old, quantity=Decimal(0), amount=amount, provisional=not self._closed)
         self._yielded_period = lines
+
+    def _hand_over(self) -> None:
+        handover = self._terms.handover(self._series)
+        if handover.allowances != self._handover.allowances:
+            self._late.all_changed()
+        self._handover = handover
+
+    def _without_what_was_handed_over(self, line: Line) -> Line:
+        """The line for late usage: of the allowance only that is left which the next period did not take over."""
+        units = self._handover.allowances.get((line.sku, line.meter))
+        return line if units is None else with_allowance(line, -units, is_stated=False)
 
     def _hour_line(self, hour: int, state: HourState) -> RatedLine:
         line = state.line
@@ -263,7 +383,7 @@ class TenantPeriod:
             window_start=period_start(entry.billing_period),
             window_end=period_end(entry.billing_period),
             billing_period=entry.billing_period,
-            service_period=self.period,
+            service_period=entry.service_period or self.period,
             quantity=from_scaled(entry.quantity, line.decimals),
             unit=line.unit,
             amount=None if line.outcome == "unrated" else amount_of(entry.amount),
@@ -278,10 +398,3 @@ class TenantPeriod:
 
 def _clock(span: Span) -> Router | None:
     return span.card.router if span.card is not None and span.card.router.is_timed else None
-
-
-def _same(left: Sequence[Span], right: Sequence[Span]) -> bool:
-    """Whether two cuts of one period price it alike; card versions are compared by identity, which catalogs keep."""
-    return len(left) == len(right) and all(
-        new.first == old.first and new.card is old.card for new, old in zip(left, right, strict=True)
-    )

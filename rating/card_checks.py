@@ -17,15 +17,16 @@ from pydantic import TypeAdapter, ValidationError
 from rating import patterns
 from rating.card_fields import Instant, instant_text
 from rating.cards import RateCard, Sku
-from rating.errors import CardProblem, Path
+from rating.errors import CardProblem
 from rating.marketplace import RevenueShare, share_problems
 from rating.matching import can_share_id, is_ambiguous, rank
 from rating.modifier_checks import modifier_problems
-from rating.money import CURRENCY_EXPONENTS, currency_exponent, plain, round_to_currency
+from rating.money import CURRENCY_EXPONENTS
 from rating.selectors import AnyCharge, Selector
 from rating.selectors.checks import cell_problems, time_charges, unaligned_times
 from rating.sla import SlaTerm, sla_problems
-from rating.terms.fields import FlatFee, Minimum
+from rating.terms.checks import TermParts, term_parts, term_problems
+from rating.terms.fields import CardCommitment, Discount, FlatFee, Maximum, Minimum, Tax
 from rating.windows import HOUR, WindowSize
 
 T = TypeVar("T")
@@ -46,8 +47,7 @@ class _Parts:
     effective_to: datetime | None
     charges: Sequence[tuple[int, AnyCharge]]
     skus: Sequence[tuple[int, Sku]]
-    flat_fees: Sequence[tuple[int, FlatFee]]
-    minimum: Minimum | None
+    terms: TermParts
     revenue_shares: Sequence[tuple[int, RevenueShare]]
     sla: Sequence[tuple[int, SlaTerm]]
 
@@ -62,8 +62,7 @@ def check_card(card: RateCard, window: WindowSize = HOUR) -> list[CardProblem]:
             card.effective_to,
             [(index, sku.charge) for index, sku in enumerate(card.skus)],
             list(enumerate(card.skus)),
-            list(enumerate(card.flat_fees)),
-            card.minimum,
+            term_parts(card),
             list(enumerate(card.revenue_shares)),
             list(enumerate(card.sla)),
         )
@@ -82,11 +81,21 @@ def check_readable(data: Mapping[Any, Any], context: dict[str, Any]) -> list[Car
             _read(_INSTANT, data.get("effective_to"), context),
             _read_all(_CHARGE, ((index, _field(sku, "charge")) for index, sku in skus), context),
             _read_all(TypeAdapter(Sku), skus, context),
-            _read_all(TypeAdapter(FlatFee), _items(data.get("flat_fees")), context),
-            _read(TypeAdapter(Minimum), data.get("minimum"), context),
+            _readable_terms(data, context),
             _read_all(TypeAdapter(RevenueShare), _items(data.get("revenue_shares")), context),
             _read_all(TypeAdapter(SlaTerm), _items(data.get("sla")), context),
         )
+    )
+
+
+def _readable_terms(data: Mapping[Any, Any], context: dict[str, Any]) -> TermParts:
+    return TermParts(
+        _read_all(TypeAdapter(FlatFee), _items(data.get("flat_fees")), context),
+        _read_all(TypeAdapter(Discount), _items(data.get("discounts")), context),
+        _read(TypeAdapter(CardCommitment), data.get("commitment"), context),
+        _read(TypeAdapter(Maximum), data.get("maximum"), context),
+        _read(TypeAdapter(Minimum), data.get("minimum"), context),
+        _read_all(TypeAdapter(Tax), _items(data.get("tax")), context),
     )
 
 
@@ -119,8 +128,7 @@ def _check(parts: _Parts) -> list[CardProblem]:
         *_reach(parts),
         *_cells(parts),
         *_claims(parts.skus),
-        *_names(parts),
-        *_amounts(parts),
+        *term_problems(parts.terms, parts.skus, parts.currency),
         *modifier_problems(parts.skus, parts.currency),
         *share_problems(parts.revenue_shares, [sku.seller_id for _, sku in parts.skus]),
         *sla_problems(parts.sla),
@@ -239,29 +247,3 @@ def _may_claim_alike(skus: Sequence[Sku]) -> Iterator[tuple[int, int]]:
             yield from combinations(same, 2)
             if same is not unnamed:
                 yield from ((min(one, two), max(one, two)) for one in unnamed for two in same)
-
-
-def _names(parts: _Parts) -> Iterator[CardProblem]:
-    """Fees and the minimum need ids of their own."""
-    taken = [(f"skus[{index}]", cell.id_pattern()) for index, sku in parts.skus for cell in sku.cells]
-    own: list[tuple[Path, str]] = [(("flat_fees", index, "sku"), fee.sku) for index, fee in parts.flat_fees]
-    if parts.minimum is not None:
-        own.append((("minimum", "sku"), parts.minimum.sku))
-    for path, sku in own:
-        for place, pattern in taken:
-            if patterns.matches(pattern, sku):
-                yield CardProblem(path, f"duplicate: {sku} is an id of {place} too: name them apart")
-        taken.append((".".join(map(str, path[:-1])), sku))
-
-
-def _amounts(parts: _Parts) -> Iterator[CardProblem]:
-    """A minimum that the currency cannot express would never be met exactly."""
-    if parts.minimum is None or parts.currency is None:
-        return
-    amount = parts.minimum.amount
-    if round_to_currency(amount, parts.currency) != amount:
-        decimals = currency_exponent(parts.currency)
-        yield CardProblem(
-            ("minimum", "amount"),
-            f"{plain(amount)} has more than the {decimals} decimals of {parts.currency}: round it",
-        )

@@ -181,7 +181,7 @@ def line_under(card: RateCard, line: Line) -> tuple[Line, Sku] | None:
 
 def lines_known_without_usage(card: RateCard) -> Iterator[tuple[Line, Sku]]:
     """The lines whose id does not depend on usage: only of these can something be owed for no usage at all."""
-    for sku in (cell for whole in card.skus for cell in whole.cells):
+    for sku in card.cells:
         exact = {name: value for name, value in sku.match.constraints().items() if not is_pattern(value)}
         if all(name in exact for name in sku.placeholders):
             yield priced_line(card, sku, {name: exact[name] for name in sku.placeholders}), sku

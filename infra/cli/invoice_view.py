@@ -51,11 +51,14 @@ def _line_json(line: InvoiceLine) -> dict[str, object]:
 
 def _tier_json(tier: InvoiceTier) -> dict[str, object]:
     return {
+        "kind": tier.kind,
         "above": format_decimal(tier.lower),
         "up_to": None if tier.upper is None else format_decimal(tier.upper),
         "quantity": format_decimal(tier.quantity),
         "price": format_decimal(tier.unit_price),
         "per": format_decimal(tier.per),
+        "basis": tier.basis,
+        "unit": tier.unit,
         "amount": format_decimal(tier.amount),
         "card": f"{tier.card_id} v{tier.card_version}",
         "own_price": tier.override is not None,
@@ -73,9 +76,15 @@ def show_invoice(invoice: Invoice, state: str | None = None) -> None:
     for line in invoice.lines:
         period = "" if line.service_period == invoice.period else f" ({line.kind} for {line.service_period})"
         lines.add_row(line.sku + period, quantity_text(line.quantity), line.unit, money(line.amount, invoice.currency))
-        if len(line.tiers) > 1:
+        if len(line.tiers) > 1 or any(tier.unit != line.unit for tier in line.tiers):
             for tier in line.tiers:
-                cells = (f"  {_tier_text(tier)}", quantity_text(tier.quantity), "", format_decimal(tier.amount))
+                has_quantity = tier.kind in ("tier", "included")
+                cells = (
+                    f"  {_tier_text(tier)}",
+                    quantity_text(tier.quantity) if has_quantity else "",
+                    tier.unit if has_quantity and tier.unit != line.unit else "",
+                    format_decimal(tier.amount),
+                )
                 lines.add_row(*cells, style="dim")
     lines.add_section()
     lines.add_row("[bold]total[/]", "", "", f"[bold]{money(invoice.total, invoice.currency)}[/]")
@@ -85,6 +94,29 @@ def show_invoice(invoice: Invoice, state: str | None = None) -> None:
 
 
 def _tier_text(tier: InvoiceTier) -> str:
-    reach = f"up to {quantity_text(tier.upper)}" if tier.upper is not None else f"above {quantity_text(tier.lower)}"
-    own = ", own price" if tier.override else ""
-    return f"{reach} at {format_decimal(tier.unit_price)} per {quantity_text(tier.per)}{own}"
+    price = format_decimal(tier.unit_price)
+    if tier.kind == "tier":
+        reach = ""
+        if tier.upper is not None:
+            reach = f"up to {quantity_text(tier.upper)} "
+        elif tier.lower:
+            reach = f"above {quantity_text(tier.lower)} "
+        text = f"{reach}at {_unit_price(tier)}"
+    elif tier.kind == "included":
+        text = f"included: {quantity_text(tier.upper or tier.quantity)}"
+    else:
+        text = {
+            "discount": f"{price} % off",
+            "overage": f"{price} times the price above the commitment",
+            "maximum": f"at most {price}",
+        }[tier.kind]
+    return text + (", own price" if tier.override and tier.kind == "tier" else "")
+
+
+def _unit_price(tier: InvoiceTier) -> str:
+    price = format_decimal(tier.unit_price)
+    if tier.basis == "percent":
+        return f"{price} %"
+    if tier.basis == "multiple":
+        return f"{price} times"
+    return f"{price} per {'started ' if tier.basis == 'packages' else ''}{quantity_text(tier.per)}"

@@ -14,6 +14,7 @@ from pydantic import Field
 from rating.card_fields import Integer
 from rating.errors import Path
 from rating.models.base import Fee, Money, PriceModel, Quantity, Segment, too_dear
+from rating.models.words import PriceRow
 from rating.money import plain
 
 _PERCENT = Decimal(100)
@@ -61,7 +62,7 @@ class Percentage(PriceModel):
 
     def segments(self) -> Sequence[Segment]:
         """What the amount costs that is not free, without fees and bounds: one open segment."""
-        return (Segment(Decimal(0), None, self.rate, _PERCENT, Decimal(0)),)
+        return (Segment(Decimal(0), None, self.rate, _PERCENT, Decimal(0), "percent"),)
 
     def charges_nothing_used(self) -> bool:
         """Never: fees are of events."""
@@ -76,6 +77,21 @@ class Percentage(PriceModel):
                 ("minimum_per_event",),
                 f"{plain(least)} is more than maximum_per_event {plain(most)}: no event could cost both",
             )
+
+    def text(self, unit: str) -> str:
+        """The price in one line, for people."""
+        fee = f" + {plain(self.fixed_fee)}" if self.fixed_fee else ""
+        free = [f"{self.free_events} events"] if self.free_events else []
+        free += [plain(self.free_amount)] if self.free_amount is not None else []
+        words = [f"{plain(self.rate)} %{fee} of each event"]
+        words += [f"the first {' or '.join(free)} free"] if free else []
+        words += [f"at least {plain(self.minimum_per_event)}"] if self.minimum_per_event is not None else []
+        words += [f"at most {plain(self.maximum_per_event)}"] if self.maximum_per_event is not None else []
+        return ", ".join(words)
+
+    def rows(self, unit: str) -> list[PriceRow]:
+        """One row."""
+        return [PriceRow(self.text(unit), "event", "")]
 
     def event_pricer(self, decimals: int) -> EventPricer:
         """Prices events whose amounts are integers of 10^-decimals."""

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from infra.card_files import PLANS
-from infra.cli.ratecard.impact import affected_by, changes, no_version_from, price_text, version_before
+from infra.cli.ratecard.impact import affected_by, changes, no_version_from, version_before
 from infra.config import environment
 from infra.topics import apply
 from rating.cards import RateCard, parse_card
@@ -187,4 +187,4 @@ def test_changes_name_what_differs_new_and_gone() -> None:
     ids=["per unit", "flat", "graduated"],
 )
 def test_a_charge_in_one_line(charge: PerUnit | Flat | Graduated, text: str) -> None:
-    assert price_text(charge, "tokens") == text
+    assert charge.text("tokens") == text

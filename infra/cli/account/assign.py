@@ -124,17 +124,18 @@ def _version(catalog: Catalog, card_id: str, start: datetime) -> RateCard:
 
 
 def _price(card: RateCard, sku_id: str, charge: object) -> str:
-    from infra.cli.ratecard.impact import price_text
     from rating.models import Flat, PriceModel
     from rating.money import plain
     from rating.overrides import skus_named
+    from rating.price_text import price_text
 
     named = skus_named(card, sku_id)
     if isinstance(charge, Flat) and not named:
         return f"{plain(charge.amount)} {card.currency} a month"
     if not isinstance(charge, PriceModel):
         return ""
-    return f"{price_text(charge, named[0].measure.unit if named else 'units')} ({card.currency})"
+    # A price of a tenant's own changes the charge alone: what the SKU does around it stays.
+    return f"{price_text(named[0], charge) if named else charge.text('units')} ({card.currency})"
 
 
 def _warnings(catalog: Catalog, card_id: str, start: datetime) -> Iterator[str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 
 from rating.card_fields import instant_text
 from rating.cards import RateCard
 from rating.catalog import EVERYONE, Catalog
-from rating.models import PriceModel
 from rating.money import plain
+from rating.price_text import price_text
 from rating.windows import WindowSize
 
 _END = datetime(2200, 1, 1, tzinfo=UTC)
@@ -86,26 +85,6 @@ def no_version_from(catalog: Catalog, card: RateCard) -> datetime | None:
     return None if holds else end
 
 
-def price_text(charge: PriceModel, unit: str) -> str:
-    """A charge in one line: `0.15 per 1,000,000 tokens`, or tier by tier `0.8 up to 500,000, 0.6 above, per ...`."""
-    segments = charge.segments()
-    parts = []
-    for segment in segments:
-        amounts = [f"{plain(segment.fee)} flat"] if segment.fee else []
-        amounts += [plain(segment.unit_price)] if segment.unit_price or not segment.fee else []
-        reach = f" up to {grouped(segment.upper)}" if segment.upper is not None else " above" if segment.lower else ""
-        parts.append(" + ".join(amounts) + reach)
-    if not any(segment.unit_price or not segment.fee for segment in segments):
-        return ", ".join(parts)
-    return f"{', '.join(parts)}{',' if len(parts) > 1 else ''} per {grouped(segments[0].per)} {unit}"
-
-
-def grouped(number: Decimal) -> str:
-    """A decimal without needless zeros, digits in groups: 1,000,000."""
-    whole, _, part = plain(number).partition(".")
-    return f"{int(whole):,}" + (f".{part}" if part else "")
-
-
 def match_text(constraints: Iterable[tuple[str, str]], above: int | None = None, up_to: int | None = None) -> str:
     """What usage a SKU is for, in one line; empty for all."""
     words = [f"{name} {value}" for name, value in constraints]
@@ -130,13 +109,13 @@ def period_text(start: datetime, end: datetime | None) -> str:
 def _prices(card: RateCard) -> dict[str, str]:
     """Price by what it is for."""
     found: dict[str, str] = {}
-    for sku in card.skus:
+    for sku in card.cells:
         context = sku.match.context_bracket
         what = match_text(
             sku.match.constraints().items(), context.above if context else None, context.up_to if context else None
         )
         name = f"{sku.sku} ({what})" if what else sku.sku
-        found[name] = price_text(sku.charge, sku.measure.unit)
+        found[name] = price_text(sku)
     found |= {fee.sku: f"{plain(fee.amount)} a month" for fee in card.flat_fees}
     if card.minimum is not None:
         found[card.minimum.sku] = f"{plain(card.minimum.amount)} a month at least"

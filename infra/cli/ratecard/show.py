@@ -11,7 +11,7 @@ from rich.markup import escape
 from infra.cli.cards import published_catalog
 from infra.cli.options import KAFKA, with_settings
 from infra.cli.output import console, print_json, remark, table, working
-from infra.cli.ratecard.impact import Affected, affected_by, grouped, match_text, short_instant
+from infra.cli.ratecard.impact import Affected, affected_by, match_text, short_instant
 from infra.cli.reach import require_topics
 from infra.config import Settings
 from infra.errors import ConfigurationError
@@ -19,6 +19,7 @@ from rating.card_fields import instant_text
 from rating.cards import RateCard, Sku
 from rating.catalog import EVERYONE
 from rating.money import plain
+from rating.price_text import price_rows, terms_texts
 from schemas.instants import format_instant
 
 if TYPE_CHECKING:
@@ -134,10 +135,12 @@ def show_card(card: RateCard) -> None:
     end = f" to {instant_text(card.effective_to)}" if card.effective_to else ""
     title = f"{card.id} version {card.version}: {card.currency}, from {instant_text(card.effective_from)}{end}"
     made = table(escape(title), "SKU", "for", card.currency, "per", "of a month", text=["for", "per", "of a month"])
-    for sku in card.skus:
-        for number, cells in enumerate(_prices(sku)):
+    for sku in card.cells:
+        for number, row in enumerate(price_rows(sku)):
             first = number == 0
-            made.add_row(escape(sku.sku) if first else "", escape(_for(sku)) if first else "", *cells)
+            made.add_row(escape(sku.sku) if first else "", escape(_for(sku)) if first else "", *map(escape, row))
+        for words in terms_texts(sku):
+            made.add_row("", escape(f"  {words}"), "", "", "")
     for fee in card.flat_fees:
         made.add_row(escape(fee.sku), "", plain(fee.amount), "month", "")
     if card.minimum is not None:
@@ -154,19 +157,3 @@ def _for(sku: Sku) -> str:
     context = sku.match.context_bracket
     above, up_to = (context.above, context.up_to) if context else (None, None)
     return match_text(sku.match.constraints().items(), above, up_to)
-
-
-def _prices(sku: Sku) -> list[tuple[str, str, str]]:
-    """Price, the block it is for, and the part of the month's quantity: a row per tier."""
-    rows: list[tuple[str, str, str]] = []
-    for segment in sku.charge.segments():
-        reach = ""
-        if segment.upper is not None:
-            reach = f"up to {grouped(segment.upper)}"
-        elif segment.lower:
-            reach = f"above {grouped(segment.lower)}"
-        if segment.fee:
-            rows.append((plain(segment.fee), "month", reach))
-        if segment.unit_price or not segment.fee:
-            rows.append((plain(segment.unit_price), f"{grouped(segment.per)} {sku.measure.unit}", reach))
-    return rows

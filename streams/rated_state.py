@@ -6,6 +6,7 @@ differently than last emitted is published as absolute totals with the revision 
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from heapq import heappop, heappush
 
 import orjson
 
@@ -14,12 +15,14 @@ from infra.topics import RegisteredLog
 from rating.catalog import EVERYONE, Catalog
 from rating.period import TenantPeriod
 from rating.rated import RatedLine
+from rating.terms.opening import CARRIED_IN
 from rating.usage import UsageKey
 from schemas.decimals import format_decimal
 from schemas.instants import format_instant
 from schemas.rated import encode_rated, rated_headers, record_key
 from streams.fold import Additions
 from streams.meters import METERS
+from streams.openings import OPENING, Openings
 from streams.outcomes import NEVER_US, TimeRules
 from streams.quantities import added, named, state_number, state_numbers
 from streams.rerating import NO_ORDERS, Corrections, Orders
@@ -33,8 +36,9 @@ PeriodKey = tuple[str, str]
 """Tenant and period of service."""
 Cell = tuple[UsageKey, int, str]
 """Where usage is counted: key, window, and the period it is booked in ("" when it came before its own closed)."""
-Emitted = tuple[int, str, str | None, str | None, int | None, bool]
-"""What was last published under a key: revision, quantity, amount, card id, card version, provisional."""
+Emitted = tuple[int, str, str | None, str | None, int | None, bool, str | None]
+"""What was last published under a key: revision, quantity, amount, card id, card version, provisional, and the allowance
+that its line took over from the period before."""
 Total = tuple[list[int], dict[str, int]]
 """The leaf meters in their smallest units, and custom meters in billionths."""
 
@@ -59,6 +63,7 @@ class RatedState:
         self._generation = -1
         self._watermark_us = NEVER_US
         self._unpriced = UnpricedTotals()
+        self._openings = Openings()
         self._corrections = Corrections()
 
     @property
@@ -70,9 +75,13 @@ class RatedState:
         """Put back one state entry, as `advance` wrote it."""
         if kind == _EMITTED:
             tenant, period, text = key
-            emitted: Emitted = tuple(payload)  # type: ignore[assignment]
+            # Written before allowances could go on: no line took over any.
+            emitted: Emitted = tuple([*payload, None][:7])  # type: ignore[assignment]
             self._emitted.setdefault((str(tenant), str(period)), {})[str(text).encode()] = emitted
             self._unpriced.note(str(text).encode(), emitted[1])
+            return
+        if kind == OPENING:
+            self._openings.restore(key, payload)
             return
         if kind == _UNITS:
             *key_parts, hour, booked, name = key
@@ -92,9 +101,10 @@ class RatedState:
         self._unpriced.take_changed()
         for key in self._emitted:
             self._period(key)
-        for (_, period), state in self._periods.items():
+        for key, state in self._periods.items():
             # From here on only what differs from this comes out: also a line that a later card makes vanish.
-            state.lines(catalog, closed=watermark_us >= self._rules.period_closes_us(period))
+            state.open_with(self._openings.of(key))
+            state.lines(catalog, closed=watermark_us >= self._rules.period_closes_us(key[1]))
         for key in self._corrections.changed(orders):
             list(self._corrections.lines(key, self._period(key), catalog))
 
@@ -118,13 +128,23 @@ class RatedState:
         ordered = self._corrections.changed(orders)
         touched |= ordered
         revision = (self._source.epoch << _REVISION_BITS) + position
-        for key in sorted(touched):
+        queue = sorted(touched)
+        while queue:
+            key = heappop(queue)
+            self._period(key).open_with(self._openings.of(key))
             closed = watermark_us >= self._rules.period_closes_us(key[1])
             lines = self._period(key).lines(catalog, closed=closed)
             if lines or key in ordered:
                 lines.extend(self._corrections.lines(key, self._period(key), catalog))
             for line in lines:
                 records.extend(self._emit(key, line, position, revision))
+            following = self._openings.hand_over(key, self._period(key).handover())
+            if following is not None:
+                state_key, value = self._openings.state(following, position)
+                records.append(OutgoingRecord(self._state_topic, self._partition, state_key, value))
+                if following in self._periods and following not in touched:
+                    touched.add(following)
+                    heappush(queue, following)
         records.extend(self._forget(watermark_us))
         self._generation, self._watermark_us = catalog.generation, watermark_us
         return records
@@ -211,7 +231,8 @@ class RatedState:
         if not line.quantity and not line.amount:
             # Which card a record had before it fell to nothing goes by when it was last published, not by the log.
             card = None, None
-        now: Emitted = (revision, quantity, amount, *card, line.provisional)
+        carried_in = line.dimensions.get(CARRIED_IN) if line.quantity or line.amount else None
+        now: Emitted = (revision, quantity, amount, *card, line.provisional, carried_in)
         if last is not None and last[1:] == now[1:]:
             return
         emitted[text] = now
@@ -225,7 +246,7 @@ class RatedState:
 
     def _forget(self, watermark_us: int) -> Iterator[OutgoingRecord]:
         """Delete the state of periods that closed long ago; usage for them is refused as too late."""
-        periods = {period for _, period in self._periods} | self._begun
+        periods = {period for _, period in self._periods} | self._begun | self._openings.periods()
         gone = {period for period in periods if self._is_gone(period, watermark_us)}
         if not gone:
             return
@@ -235,6 +256,8 @@ class RatedState:
             del self._periods[key]
             for state_key in self._state_keys(key):
                 yield OutgoingRecord(topic, self._partition, state_key, None)
+        for state_key in self._openings.forget(gone):
+            yield OutgoingRecord(topic, self._partition, state_key, None)
 
     def _state_keys(self, key: PeriodKey) -> Iterator[bytes]:
         """The keys of everything kept about a tenant's period, which is forgotten here."""
@@ -254,7 +277,7 @@ class RatedState:
 
 
 def _content(line: RatedLine, start: str, now: Emitted, previous: Mapping[str, object] | None) -> dict[str, object]:
-    revision, quantity, amount, card_id, card_version, provisional = now
+    revision, quantity, amount, card_id, card_version, provisional, _ = now
     content: dict[str, object] = {
         "tenant_id": line.tenant_id,
         "sku": line.sku,

@@ -49,6 +49,7 @@ from rating.usage import DEFAULT_CONTEXT_EDGES
 from rating.windows import HOUR, WindowSize
 
 if TYPE_CHECKING:
+    from rating.aggregations.demands import Demand
     from rating.overrides import Overrides
     from rating.skus import Router
 
@@ -239,14 +240,40 @@ class RateCard(CardTerms):
             return self
         found = self._variants.get(overrides)
         if found is None:
-            fields = {name: getattr(self, name) for name in type(self).model_fields}
-            found = type(self).model_construct(**fields | overrides.fees(self.flat_fees, self.minimum))
-            found._overrides = overrides
-            self._variants[overrides] = found
+            found = self._variants[overrides] = self.varied(overrides.fees(self.flat_fees, self.minimum), overrides)
+        return found
+
+    def varied(self, fields: Mapping[str, object], overrides: Overrides | None) -> RateCard:
+        """This card with other values of some fields, which are not checked again, and these overrides."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        found = type(self).model_construct(**{**values, **fields})
+        found._overrides = overrides
         return found
 
     @cached_property
     def _variants(self) -> dict[Overrides, RateCard]:
+        return {}
+
+    @cached_property
+    def demands(self) -> frozenset[Demand]:
+        """What has to be gathered for this card beyond what always is."""
+        from rating.aggregations.demands import demands_of
+
+        return demands_of(self)
+
+    def lacking(self, missing: frozenset[Demand]) -> RateCard:
+        """This card in windows in which `missing` was not gathered: without the SKUs that ask for it."""
+        if not missing:
+            return self
+        found = self._lacking.get(missing)
+        if found is None:
+            from rating.aggregations.demands import card_without
+
+            found = self._lacking[missing] = card_without(self, missing)
+        return found
+
+    @cached_property
+    def _lacking(self) -> dict[frozenset[Demand], RateCard]:
         return {}
 
     @cached_property

@@ -9,12 +9,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rating.cards import RateCard
 from rating.errors import CardConflict, PeriodError
 from rating.overrides import Overrides
 from rating.windows import HOUR, WindowSize
+
+if TYPE_CHECKING:
+    from rating.aggregations.demands import Demand
 
 EVERYONE = "*"
 """The tenant of the assignment that holds for every tenant without one of its own: the default card."""
@@ -65,6 +68,20 @@ class Catalog:
     generation: int = 0
     _versions: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
     _assignments: Mapping[str, tuple[Assignment, ...]] = field(default_factory=dict)
+    gathered_from: Mapping[Demand, int] = field(default_factory=dict)
+    """The first window in which each thing that a card asked for was gathered; what is not named always was."""
+
+    def gathering(self, from_hour: int) -> Catalog:
+        """This catalog, with whatever its cards ask for and is not gathered yet being so from a window on."""
+        asked = {demand for card in self.cards() for demand in card.demands} - self.gathered_from.keys()
+        return self.with_gathered(dict.fromkeys(asked, from_hour)) if asked else self
+
+    def with_gathered(self, gathered_from: Mapping[Demand, int]) -> Catalog:
+        """This catalog, with these things gathered from these windows on; the earlier window of two holds."""
+        merged = dict(self.gathered_from)
+        for demand, hour in gathered_from.items():
+            merged[demand] = min(hour, merged.get(demand, hour))
+        return replace(self, generation=self.generation + 1, gathered_from=merged)
 
     def with_card(self, card: RateCard, not_before_hour: int | None = None) -> Catalog:
         """This catalog and one more card version.
@@ -161,8 +178,14 @@ class Catalog:
             position -= 1
             card = versions[position].card
             if card.effective_to is None or hour < self.window.index_of(card.effective_to):
-                return card.with_overrides(assignment.overrides)
+                return self.gathered_at(card.with_overrides(assignment.overrides), hour)
         return None
+
+    def gathered_at(self, card: RateCard, hour: int) -> RateCard:
+        """The card, or in windows in which not all was gathered that it asks for, the card without what asks for it."""
+        if not card.demands:
+            return card
+        return card.lacking(frozenset(each for each in card.demands if hour < self.gathered_from.get(each, hour)))
 
     def spans(self, tenant_id: str, first: int, last: int) -> tuple[Span, ...]:
         """The windows first..last (both included), cut where the tenant's card version changes."""
@@ -174,6 +197,7 @@ class Catalog:
                     cuts.add(version.in_force_hour)
                     if version.card.effective_to is not None:
                         cuts.add(self.window.index_of(version.card.effective_to))
+        cuts.update(self.gathered_from.values())
         spans: list[Span] = []
         starts = sorted(cut for cut in cuts if first <= cut <= last)
         for start, following in zip(starts, [*starts[1:], last + 1], strict=True):

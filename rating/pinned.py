@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rating.aggregations.demands import Demand
 from rating.cards import RateCard
 from rating.catalog import Assignment, Catalog, Version
 from rating.errors import PeriodError
@@ -36,13 +37,18 @@ class PinnedCatalog(Catalog):
         if self.assignment_at(tenant_id, hour) is None:
             return None
         price = self.prices[bisect_right(self.prices, hour, key=lambda each: each.first) - 1]
-        return None if price.card is None else price.card.with_overrides(price.overrides)
+        return None if price.card is None else self.gathered_at(price.card.with_overrides(price.overrides), hour)
 
 
-def pinned(tenant_id: str, prices: Sequence[PinnedPrice], window: WindowSize = HOUR) -> PinnedCatalog:
+def pinned(
+    tenant_id: str,
+    prices: Sequence[PinnedPrice],
+    window: WindowSize = HOUR,
+    gathered_from: Mapping[Demand, int] | None = None,
+) -> PinnedCatalog:
     """The catalog in which a tenant has exactly these prices, in the order of their first windows.
 
-    Raises PeriodError when two begin at one window or they are out of order.
+    `gathered_from` is that of the catalog that the usage was gathered under; left out: everything was gathered. Raises PeriodError when two begin at one window or they are out of order.
     """
     assignments: list[Assignment] = []
     versions: dict[str, list[Version]] = {}
@@ -61,5 +67,6 @@ def pinned(tenant_id: str, prices: Sequence[PinnedPrice], window: WindowSize = H
         0,
         {card_id: tuple(known) for card_id, known in versions.items()},
         {tenant_id: tuple(assignments)} if assignments else {},
+        gathered_from or {},
         tuple(prices),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from rating.cards import RateCard
 from rating.errors import CardConflict, PeriodError
@@ -71,12 +71,12 @@ class Catalog:
     gathered_from: Mapping[Demand, int] = field(default_factory=dict)
     """The first window in which each thing that a card asked for was gathered; what is not named always was."""
 
-    def gathering(self, from_hour: int) -> Catalog:
+    def gathering(self, from_hour: int) -> Self:
         """This catalog, with whatever its cards ask for and is not gathered yet being so from a window on."""
         asked = {demand for card in self.cards() for demand in card.demands} - self.gathered_from.keys()
         return self.with_gathered(dict.fromkeys(asked, from_hour)) if asked else self
 
-    def with_gathered(self, gathered_from: Mapping[Demand, int]) -> Catalog:
+    def with_gathered(self, gathered_from: Mapping[Demand, int]) -> Self:
         """This catalog, with these things gathered from these windows on; the earlier window of two holds."""
         merged = dict(self.gathered_from)
         for demand, hour in gathered_from.items():

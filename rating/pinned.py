@@ -15,6 +15,10 @@ from rating.overrides import Overrides
 from rating.windows import HOUR, WindowSize
 
 
+NEVER_GATHERED = 1 << 40
+"""A window after all others."""
+
+
 class PinnedPrice(NamedTuple):
     """From window `first` on, until the next price or without end, a card version prices; None: there is no price."""
 
@@ -48,7 +52,8 @@ def pinned(
 ) -> PinnedCatalog:
     """The catalog in which a tenant has exactly these prices, in the order of their first windows.
 
-    `gathered_from` is that of the catalog that the usage was gathered under; left out: everything was gathered. Raises PeriodError when two begin at one window or they are out of order.
+    `gathered_from` is that of the catalog that the usage was gathered under: what it does not name never was. Left out:
+    everything was gathered. Raises PeriodError when two prices begin at one window or they are out of order.
     """
     assignments: list[Assignment] = []
     versions: dict[str, list[Version]] = {}
@@ -62,7 +67,7 @@ def pinned(
         if price.card is not None:
             assignments.append(Assignment(tenant_id, price.card.id, price.first, following, price.overrides))
             versions.setdefault(price.card.id, []).append(Version(price.first, price.card))
-    return PinnedCatalog(
+    made = PinnedCatalog(
         window,
         0,
         {card_id: tuple(known) for card_id, known in versions.items()},
@@ -70,3 +75,4 @@ def pinned(
         gathered_from or {},
         tuple(prices),
     )
+    return made if gathered_from is None else made.gathering(NEVER_GATHERED)

@@ -209,4 +209,5 @@ def _prices(tenant_id: str, order: Order, catalog: Catalog) -> Catalog:
             for price in order.prices
         ],
         catalog.window,
+        catalog.gathered_from,
     )

@@ -14,7 +14,6 @@ from rating.errors import PeriodError
 from rating.overrides import Overrides
 from rating.windows import HOUR, WindowSize
 
-
 NEVER_GATHERED = 1 << 40
 """A window after all others."""
 

@@ -28,6 +28,25 @@ def graduated(*tiers: tuple[int | str | None, str, str], per: int | str = 1, fla
     return {"model": "graduated", "tiers": steps, "per": per, "flat_on_zero": flat_on_zero}
 
 
+def volume(*tiers: tuple[int | str | None, str, str], per: int | str = 1, flat_on_zero: bool = True) -> Document:
+    """Tiers as (up_to, price, flat fee)."""
+    return {**graduated(*tiers, per=per, flat_on_zero=flat_on_zero), "model": "volume"}
+
+
+def percentages(*tiers: tuple[int | str | None, str, str], flat_on_zero: bool = True) -> Document:
+    """Tiers as (up_to, rate, flat fee)."""
+    steps: list[Document] = [{"up_to": up_to, "rate": rate, "flat_fee": fee} for up_to, rate, fee in tiers]
+    return {"model": "graduated_percentage", "tiers": steps, "flat_on_zero": flat_on_zero}
+
+
+def package(price: str, size: int | str) -> Document:
+    return {"model": "package", "price": price, "size": size}
+
+
+def dynamic(multiplier: str = "1") -> Document:
+    return {"model": "dynamic", "multiplier": multiplier}
+
+
 def sku(name: str, meter: str, charge: Document, **match: Any) -> Document:
     return {"sku": name, "meter": meter, "charge": charge, "match": match}
 

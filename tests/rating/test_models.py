@@ -14,8 +14,9 @@ from pydantic import TypeAdapter
 from rating.breakdown import breakdown
 from rating.models import MODELS, Charge, PriceModel
 from rating.modifiers import Price
-from rating.money import exact_sum, q12
-from tests.rating.builders import graduated, per_unit
+from rating.money import q12
+from tests.rating.builders import dynamic, graduated, package, per_unit, percentages, volume
+from tests.rating.prices import charges, price
 
 CHARGE: TypeAdapter[PriceModel] = TypeAdapter(Charge)
 
@@ -29,6 +30,23 @@ LAGO = graduated((10, "10", "2"), (20, "5", "3"), (None, "5", "3"))
 OPENMETER = graduated((5, "0", "100"), (10, "0", "50"), (15, "10", "0"), (None, "5", "0"))
 SLAB = graduated((10, "50", "0"), (20, "40", "0"), (None, "30", "0"))
 SLAB_FEES = graduated((5, "0", "1"), (10, "1", "2"), (None, "2", "0"))
+LAGO_VOLUME = volume((100, "2", "10"), (200, "1", "0"), (None, "0.5", "50"))
+OPENMETER_VOLUME = volume((5, "0", "100"), (10, "0", "150"), (15, "10", "0"), (None, "5", "0"))
+LAGO_PERCENT = percentages((10, "1", "200"), (20, "2", "300"), (None, "3", "400"))
+
+
+def blocks(model: str, *tiers: tuple[int | None, str, int]) -> dict[str, object]:
+    """Tiers as (up_to, price of a block, units of a block), as Kill Bill and CGRateS have them."""
+    return {
+        "model": model,
+        "tiers": [{"up_to": up_to, "price": price, "package": size} for up_to, price, size in tiers],
+    }
+
+
+KILL_BILL = blocks("graduated", (1000, "1", 100), (None, "1", 1000))
+KILL_BILL_TOP = blocks("volume", (1000, "1", 100), (101_000, "1", 1000), (None, "0.5", 1000))
+CALL = blocks("graduated", (30, "0.10", 30), (None, "0.02", 6))
+"""The first 30 seconds whole, then started 6 seconds."""
 
 
 @pytest.mark.parametrize(
@@ -58,7 +76,44 @@ SLAB_FEES = graduated((5, "0", "1"), (10, "1", "2"), (None, "2", "0"))
         ({"model": "flat", "amount": "9.99"}, "0.000001", "9.99"),
         ({"model": "flat", "amount": "9.99"}, "1000000", "9.99"),
         ({"model": "flat", "amount": "9.99", "flat_on_zero": True}, "0", "9.99"),
+        (LAGO_VOLUME, "0", "10"),
+        (LAGO_VOLUME, "1", "12"),
+        (LAGO_VOLUME, "100", "210"),
+        (LAGO_VOLUME, "100.5", "100.5"),
+        (LAGO_VOLUME, "200", "200"),
+        (LAGO_VOLUME, "300", "200"),
+        (OPENMETER_VOLUME, "5", "100"),
+        (OPENMETER_VOLUME, "14", "140"),
+        (OPENMETER_VOLUME, "15", "150"),
+        (OPENMETER_VOLUME, "16", "80"),
+        (volume((10, "10", "2"), (None, "5", "3"), flat_on_zero=False), "0", "0"),
+        (volume((1000, "3", "0"), (None, "2", "0"), per=1000), "1500", "3"),
+        (package("15", 10), "0", "0"),
+        (package("15", 10), "0.000001", "15"),
+        (package("15", 10), "10", "15"),
+        (package("15", 10), "10.000001", "30"),
+        (package("100", 10), "121", "1300"),
+        (package("0.07", "0.5"), "1.25", "0.21"),
+        (KILL_BILL, "5325", "15"),
+        (KILL_BILL, "1000", "10"),
+        (KILL_BILL, "1001", "11"),
+        (KILL_BILL_TOP, "101000", "101"),
+        (KILL_BILL_TOP, "101001", "51"),
+        (CALL, "0", "0"),
+        (CALL, "1", "0.10"),
+        (CALL, "30", "0.10"),
+        (CALL, "31", "0.12"),
+        (CALL, "37", "0.14"),
+        (LAGO_PERCENT, "0", "200"),
+        (LAGO_PERCENT, "1", "200.01"),
+        (LAGO_PERCENT, "10", "200.1"),
+        (LAGO_PERCENT, "11", "500.12"),
+        (LAGO_PERCENT, "21", "900.33"),
+        (dynamic(), "0.402", "0.402"),
+        (dynamic("1.33333"), "10", "13.3333"),
         (per_unit("0.15", 1_000_000), "1000000000000000", "150000000"),
+        (volume((None, "0.15", "0"), per=1_000_000), "1000000000000000", "150000000"),
+        (package("0.15", 1_000_000), "1000000000000001", "150000000.15"),
         (per_unit("1000000000000"), "3", "3000000000000"),
     ],
 )
@@ -67,43 +122,11 @@ def test_prices_of_known_examples(charge: dict[str, object], quantity: str, amou
     assert model(charge).pricer(6)(int(Decimal(quantity) * 10**6)) == int(Decimal(amount) * 10**12)
 
 
-PRICES = st.integers(0, 10**6).map(lambda value: str(Decimal(value).scaleb(-4)))
-PER = st.sampled_from([1, 3, 7, 1000, 3600, 1_000_000])
-EDGES = st.lists(st.integers(1, 10**6), min_size=1, max_size=4, unique=True).map(sorted)
-
-
-@st.composite
-def charges(draw: st.DrawFn, fees: bool = True) -> dict[str, object]:
-    if draw(st.booleans()):
-        return per_unit(draw(PRICES), draw(PER))
-    fee = PRICES if fees else st.just("0")
-    edges = [*draw(EDGES), None]
-    tiers = [(edge, draw(PRICES), draw(fee)) for edge in edges]
-    return graduated(*tiers, per=draw(PER), flat_on_zero=draw(st.booleans()))
-
-
-def reference(charge: dict[str, object], quantity: Fraction) -> Fraction:
-    """The price, written down a second time: walk the tiers and charge what lies in each."""
-    per = Fraction(str(charge["per"]))
-    if charge["model"] == "per_unit":
-        return quantity * Fraction(str(charge["price"])) / per
-    total, lower = Fraction(0), Fraction(0)
-    tiers = charge["tiers"]
-    assert isinstance(tiers, list)
-    for position, tier in enumerate(tiers):
-        upper = Fraction(tier["up_to"]) if tier["up_to"] else max(quantity, lower)
-        inside = min(quantity, upper) - lower
-        if inside > 0 or (position == 0 and charge["flat_on_zero"]):
-            total += Fraction(tier["flat_fee"]) + max(inside, Fraction(0)) * Fraction(tier["price"]) / per
-        lower = upper
-    return total
-
-
 @given(charges(), st.integers(0, 2 * 10**9))
 def test_every_model_equals_a_reference_with_fractions(charge: dict[str, object], thousandths: int) -> None:
     made = model(charge)
     quantity = Fraction(thousandths, 1000)
-    expected = reference(charge, quantity)
+    expected = price(charge, quantity)
     assert made.price_exact(quantity) == expected
     assert made.price_of(Decimal(thousandths).scaleb(-3)) == q12(expected)
     assert made.pricer(3)(thousandths) == Fraction(q12(expected)) * 10**12
@@ -118,27 +141,11 @@ def test_the_context_precision_never_matters(charge: dict[str, object], quantity
         assert (again.price_of(quantity), breakdown(Price(again), None, Decimal(quantity))) == usual
 
 
-@given(charges(fees=False), st.integers(0, 10**6), st.integers(0, 1000))
+@given(charges(fees=False, packages=False, whole=False), st.integers(0, 10**6), st.integers(0, 1000))
 def test_without_fees_a_price_is_monotone_and_continuous(charge: dict[str, object], quantity: int, more: int) -> None:
     made = model(charge)
     low, high = made.price_exact(quantity), made.price_exact(quantity + Fraction(more, 1000))
-    steepest = max(segment.slope for segment in made.segments())
-    assert low <= high <= low + steepest * Fraction(more, 1000)
-
-
-@given(charges(), st.integers(0, 2 * 10**6), st.integers(0, 2 * 10**6))
-def test_a_breakdown_sums_to_the_price_and_the_quantity(charge: dict[str, object], first: int, second: int) -> None:
-    made = model(charge)
-    before, after = sorted((Decimal(first), Decimal(second)))
-    slices = breakdown(Price(made), before or None, after)
-    assert exact_sum(each.quantity for each in slices) == after - before
-    charged = made.price_of(before) if before else Decimal(0)
-    owed = made.price_of(after) if after > before else charged
-    assert exact_sum(each.amount for each in slices) == owed - charged
-    for each in slices:
-        assert each.quantity > 0
-        assert each.lower < after
-        assert each.upper is None or each.upper > before
+    assert low <= high <= low + made.steepest() * Fraction(more, 1000)
 
 
 def test_tier_edges_belong_to_the_lower_tier() -> None:
@@ -161,6 +168,27 @@ def test_what_is_taken_back_below_zero_is_credited_at_the_first_price() -> None:
     assert made.price_of(Decimal(-3)) == -6
     assert made.pricer(0)(-3) == -6 * 10**12
     assert model(per_unit("0.1", 3)).pricer(0)(-1) == -model(per_unit("0.1", 3)).pricer(0)(1)
+
+
+def test_of_packages_below_zero_only_whole_ones_are_given_back() -> None:
+    for made in (model(package("15", 10)), model(blocks("graduated", (20, "15", 10), (None, "1", 1)))):
+        for quantity, amount in ((-1, 0), (-9, 0), (-10, -15), (-11, -15), (-20, -30)):
+            assert made.price_of(quantity) == amount
+            assert made.pricer(0)(quantity) == amount * 10**12
+        # So taking back what was used brings back what it cost, however the hours fall.
+        assert made.price_of(7 - 10) - made.price_of(7) == -15
+
+
+def test_a_volume_tier_below_zero_is_the_first_one() -> None:
+    made = model(volume((10, "2", "5"), (None, "1", "0"), flat_on_zero=False))
+    assert made.price_of(-3) == -6
+    assert made.pricer(0)(-3) == -6 * 10**12
+
+
+def test_a_package_that_the_edge_of_its_tier_cuts_short_is_charged_whole() -> None:
+    made = model(blocks("graduated", (25, "10", 10), (None, "1", 1)))
+    assert made.price_of(25) == 30
+    assert made.price_of(26) == 31
 
 
 def test_every_registered_model_is_named_as_its_file() -> None:

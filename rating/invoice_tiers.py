@@ -17,6 +17,7 @@ from rating.modifiers import Price
 from rating.money import exact_sum
 from rating.overrides import OVERRIDE
 from rating.rated import RatedLine
+from rating.terms.fields import Tax
 from rating.terms.opening import CARRIED_IN
 
 Cards = Catalog | Iterable[RateCard]
@@ -70,6 +71,20 @@ class Prices:
                 card_version=record.card_version,
             )
         return sku
+
+    def taxes(self, record: RatedLine) -> tuple[Tax, ...]:
+        """The taxes that the card of a record states; none for a record that no card made."""
+        if record.card_id is None or record.card_version is None:
+            return ()
+        card = self._cards.get((record.card_id, record.card_version))
+        if card is None:
+            raise InvoiceError(
+                f"card {record.card_id} version {record.card_version}, which says the taxes on {record.sku}, is not among "
+                "the cards",
+                card_id=record.card_id,
+                card_version=record.card_version,
+            )
+        return card.tax
 
     def charge(self, record: RatedLine, sku: Sku) -> PriceModel:
         """The charge that priced a record of a SKU: the tenant's own, where the record says that there was one."""

@@ -12,11 +12,15 @@ from rating.invoice_tiers import Cards, InvoiceTier, Prices, tiers_of
 from rating.money import currency_exponent, exact_sum, from_scaled, round_to_currency
 from rating.rated import RatedLine
 from rating.skus import Kind
+from rating.terms.taxes import LineTax, summed, taxes_on
 
 
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
-    """One SKU of one service period. `amount` is `exact_amount` rounded once, half away from zero, to the currency."""
+    """One SKU of one service period. `amount` is `exact_amount` rounded once, half away from zero, to the currency.
+
+    `taxes` are on top of it; those of the card that made the last record of the line.
+    """
 
     sku: str
     meter: str
@@ -29,6 +33,7 @@ class InvoiceLine:
     dimensions: Mapping[str, str]
     seller_id: str | None
     tiers: tuple[InvoiceTier, ...]
+    taxes: tuple[LineTax, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class UnratedQuantity:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """A tenant's billing period in one currency. `total` is the sum of the rounded lines.
+    """A tenant's billing period in one currency. `total` is the sum of the rounded lines, without taxes.
 
     `provisional` says that the period of at least one record that is not nothing is still open.
     """
@@ -55,6 +60,16 @@ class Invoice:
     unrated: tuple[UnratedQuantity, ...]
     total: Decimal
     provisional: bool
+
+    @property
+    def taxes(self) -> tuple[LineTax, ...]:
+        """The taxes of all lines, by name and rate."""
+        return summed(tax for line in self.lines for tax in line.taxes)
+
+    @property
+    def total_with_taxes(self) -> Decimal:
+        """What is to be paid: the total and the taxes of all lines."""
+        return exact_sum((self.total, *(tax.amount for tax in self.taxes)))
 
 
 class _LineId(NamedTuple):
@@ -143,6 +158,7 @@ def _unrated(name: _LineId, group: list[RatedLine]) -> UnratedQuantity:
 
 def _line(name: _LineId, group: list[RatedLine], currency: str, prices: Prices) -> InvoiceLine:
     exact = exact_sum(record.amount for record in group if record.amount is not None)
+    amount = round_to_currency(exact, currency)
     last = group[-1]
     return InvoiceLine(
         sku=name.sku,
@@ -152,8 +168,9 @@ def _line(name: _LineId, group: list[RatedLine], currency: str, prices: Prices) 
         quantity=exact_sum(record.quantity for record in group),
         unit=last.unit,
         exact_amount=exact,
-        amount=round_to_currency(exact, currency),
+        amount=amount,
         dimensions=last.dimensions,
         seller_id=last.seller_id,
         tiers=tuple(tiers_of(group, prices)) if name.kind == "usage" else (),
+        taxes=taxes_on(amount, prices.taxes(last), currency) if amount else (),
     )

@@ -5,6 +5,7 @@ from decimal import Decimal
 from infra.cli.output import console, table
 from rating.invoice_tiers import InvoiceTier
 from rating.invoices import Invoice, InvoiceLine
+from rating.terms.taxes import LineTax
 from schemas.decimals import format_decimal
 
 
@@ -26,6 +27,8 @@ def invoice_json(invoice: Invoice) -> dict[str, object]:
         "period": invoice.period,
         "currency": invoice.currency,
         "total": f"{invoice.total:f}",
+        "taxes": [_tax_json(tax) for tax in invoice.taxes],
+        "total_with_taxes": f"{invoice.total_with_taxes:f}",
         "provisional": invoice.provisional,
         "lines": [_line_json(line) for line in invoice.lines],
         "unrated": [
@@ -45,8 +48,13 @@ def _line_json(line: InvoiceLine) -> dict[str, object]:
         "unit": line.unit,
         "amount": f"{line.amount:f}",
         "exact_amount": format_decimal(line.exact_amount),
+        "taxes": [_tax_json(tax) for tax in line.taxes],
         "tiers": [_tier_json(tier) for tier in line.tiers],
     }
+
+
+def _tax_json(tax: LineTax) -> dict[str, object]:
+    return {"name": tax.name, "rate_percent": format_decimal(tax.rate_percent), "amount": f"{tax.amount:f}"}
 
 
 def _tier_json(tier: InvoiceTier) -> dict[str, object]:
@@ -87,7 +95,11 @@ def show_invoice(invoice: Invoice, state: str | None = None) -> None:
                 )
                 lines.add_row(*cells, style="dim")
     lines.add_section()
-    lines.add_row("[bold]total[/]", "", "", f"[bold]{money(invoice.total, invoice.currency)}[/]")
+    if invoice.taxes:
+        lines.add_row("net", "", "", money(invoice.total, invoice.currency))
+    for tax in invoice.taxes:
+        lines.add_row(f"{tax.name} {format_decimal(tax.rate_percent)} %", "", "", money(tax.amount, invoice.currency))
+    lines.add_row("[bold]total[/]", "", "", f"[bold]{money(invoice.total_with_taxes, invoice.currency)}[/]")
     console.print(lines)
     for each in invoice.unrated:
         console.print(f"  not yet priced: {quantity_text(each.quantity)} {each.unit} of {each.meter}")

@@ -13,7 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
-from rating.aggregations.gathered import Gathered, Quantity, merged, single
+from rating.aggregations.gathered import Gathered, Quantity, merged, single, total_of
 from rating.aggregations.registry import series_for
 from rating.catalog import Catalog, Span
 from rating.errors import MeterError, PeriodError
@@ -76,7 +76,7 @@ class TenantPeriod:
         self._late = LateUsage()
         self._levels = Levels(self._first, self._last, window)
         self._level_meters: frozenset[str] = frozenset()
-        self._opening: Mapping[LevelId, int] = {}
+        self._levels_before: Mapping[LevelId, int] = {}
         self._routes: dict[tuple[UsageKey, int, Slot], dict[str, _Places]] = {}
         """Lines by usage key, position of the span, slot of the time of day, and leaf."""
         self._dirty: set[SeriesId] = set()
@@ -119,8 +119,18 @@ class TenantPeriod:
 
         Changes that are late for this period too have the billing period they are booked in.
         """
-        self._opening = opening
+        self._levels_before = opening
         self._levels.carry(opening)
+
+    def level_changes(self, meters: frozenset[str]) -> dict[LevelId, int]:
+        """The sums of the period's own changes of levels, by the billing period they are booked in."""
+        found: dict[LevelId, int] = {}
+        for booked, cells in [(None, self._cells), *self._late_cells.items()]:
+            for (key, _), quantities in cells.items():
+                for name in meters & quantities.keys():
+                    level = LevelId(key, name, booked)
+                    found[level] = found.get(level, 0) + total_of(quantities[name])
+        return found
 
     def lines(
         self, catalog: Catalog, *, closed: bool, only_changed: bool = True, now: int | None = None
@@ -171,7 +181,7 @@ class TenantPeriod:
                 if late <= booked:
                     made._add(key, hour, None, dict(quantities))
         opening: dict[LevelId, int] = {}
-        for level, left in self._opening.items():
+        for level, left in self._levels_before.items():
             if (level.booked or "") <= booked:
                 on_time = level._replace(booked=None)
                 opening[on_time] = opening.get(on_time, 0) + left
@@ -216,7 +226,7 @@ class TenantPeriod:
         self._series = {}
         self._late = LateUsage()
         self._levels = Levels(self._first, self._last, self._window)
-        self._levels.carry(self._opening)
+        self._levels.carry(self._levels_before)
         self._level_meters = frozenset().union(*(span.card.level_meters for span in spans if span.card is not None))
         self._pending = [(None, cell, quantities) for cell, quantities in self._cells.items()]
         for booked, cells in self._late_cells.items():

@@ -240,7 +240,7 @@ class RateCard(CardTerms):
             return self
         found = self._variants.get(overrides)
         if found is None:
-            found = self._variants[overrides] = self.varied(overrides.fees(self.flat_fees, self.minimum), overrides)
+            found = self._variants[overrides] = self.varied(overrides.fees(self), overrides)
         return found
 
     def varied(self, fields: Mapping[str, object], overrides: Overrides | None) -> RateCard:

@@ -25,7 +25,7 @@ from rating.money import currency_exponent, exact_decimal, plain, round_to_curre
 
 if TYPE_CHECKING:
     from rating.cards import RateCard, Sku
-    from rating.terms.fields import FlatFee, Minimum
+    from rating.terms.fields import CardCommitment, Maximum, Minimum
 
 OVERRIDE = "override"
 """The dimension of a rated record that says which price of the tenant's own was applied: `charge_digest` of it."""
@@ -46,14 +46,14 @@ class Overrides:
         charges = dict(self.charges)
         return next((charges[name] for name in names if name in charges), None)
 
-    def fees(self, flat_fees: tuple[FlatFee, ...], minimum: Minimum | None) -> dict[str, object]:
-        """The card's fees and minimum with the amounts that are named here, as fields of the card."""
+    def fees(self, card: RateCard) -> dict[str, object]:
+        """The card's fees, commitment, cap and minimum with the amounts that are named here, as fields of the card."""
         amounts = {sku: charge.amount for sku, charge in self.charges if isinstance(charge, Flat)}
         found: dict[str, object] = {
-            "flat_fees": tuple(fee.model_copy(update=_amount(amounts, fee.sku)) for fee in flat_fees)
+            "flat_fees": tuple(fee.model_copy(update=_amount(amounts, fee.sku)) for fee in card.flat_fees)
         }
-        if minimum is not None:
-            found["minimum"] = minimum.model_copy(update=_amount(amounts, minimum.sku))
+        for name, term in _terms(card).items():
+            found[name] = term.model_copy(update=_amount(amounts, term.sku))
         return found
 
     def by_digest(self) -> dict[str, PriceModel]:
@@ -175,7 +175,13 @@ def _misfits(card: RateCard, sku_id: str, charge: PriceModel) -> Iterator[str]:
 
 
 def _fee_ids(card: RateCard) -> list[str]:
-    return [fee.sku for fee in card.flat_fees] + ([card.minimum.sku] if card.minimum else [])
+    return [fee.sku for fee in card.flat_fees] + [term.sku for term in _terms(card).values()]
+
+
+def _terms(card: RateCard) -> dict[str, CardCommitment | Maximum | Minimum]:
+    """The terms of a card that are a fixed amount of a month, by field."""
+    terms = {"commitment": card.commitment, "maximum": card.maximum, "minimum": card.minimum}
+    return {name: term for name, term in terms.items() if term is not None}
 
 
 def _block(charge: PriceModel) -> Decimal | None:

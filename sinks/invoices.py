@@ -56,7 +56,7 @@ def load_invoices(client: Client, tenant_id: str, period: str, cards: Iterable[R
 
     Raises InvoiceError when a card that priced a record is not among the cards.
     """
-    found = by_currency(_rated_lines(client, tenant_id, period))
+    found = by_currency(load_rated(client, tenant_id, period))
     known = tuple(cards)
     return [build_invoice(tenant_id, period, currency, records, known) for currency, records in found.items()]
 
@@ -81,7 +81,8 @@ def load_invoice(
     )
 
 
-def _rated_lines(client: Client, tenant_id: str, period: str) -> list[RatedLine]:
+def load_rated(client: Client, tenant_id: str, period: str) -> list[RatedLine]:
+    """The last record of each key that is billed to a tenant in a billing period."""
     with store_errors("reading rated records"):
         rows = client.query(
             "SELECT tenant_id, sku, meter, kind, window_kind, window_start, window_end, billing_period, service_period, "

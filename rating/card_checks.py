@@ -133,7 +133,12 @@ def _check(parts: _Parts) -> list[CardProblem]:
         *share_problems(parts.revenue_shares, [sku.seller_id for _, sku in parts.skus]),
         *sla_problems(parts.sla),
     ]
-    return sorted(problems, key=lambda problem: [(isinstance(step, str), str(step).zfill(9)) for step in problem.path])
+    return sorted(problems, key=_position)
+
+
+def _position(problem: CardProblem) -> list[tuple[bool, int, str]]:
+    """What sorts problems by their place: list items by number, fields by name."""
+    return [(isinstance(step, str), 0 if isinstance(step, str) else step, str(step)) for step in problem.path]
 
 
 def _times(parts: _Parts) -> Iterator[CardProblem]:

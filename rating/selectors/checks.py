@@ -33,7 +33,7 @@ def cell_problems(sku: Sku) -> Iterator[tuple[Path, str]]:
             yield info.cell_place, f"no usage of {sku.sku} is here: its match asks for something else, leave this out"
         elif not info.is_named:
             yield info.cell_place, f"a pattern cannot stand in the id of a line ({cell.sku}): add name: ..."
-    for (left, one), (right, other) in _pairs_alike(cells):
+    for (left, one), (right, other) in _pairs_alike([each for each in cells if each[1].is_reachable]):
         if can_share_id(left, right):
             yield (
                 other.cell_place,

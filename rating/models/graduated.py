@@ -44,4 +44,4 @@ class Graduated(PriceModel):
 
     def problems(self) -> Iterator[tuple[Path, str]]:
         """Gaps, overlaps, open ends, and prices that no amount could hold."""
-        return price_problems(self.tiers, self.per, "per" in self.model_fields_set)
+        return price_problems(self.tiers, self.per)

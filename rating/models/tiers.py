@@ -50,7 +50,7 @@ def priced_segments(tiers: Sequence[PricedTier], per: Decimal) -> list[Segment]:
     return segments
 
 
-def price_problems(tiers: Sequence[PricedTier], per: Decimal, is_per_given: bool) -> Iterator[tuple[Path, str]]:
+def price_problems(tiers: Sequence[PricedTier], per: Decimal) -> Iterator[tuple[Path, str]]:
     """Edges that do not fit, prices that no amount could hold, and a `per` that prices nothing."""
     yield from edge_problems(tiers)
     for index, tier in enumerate(tiers):
@@ -59,7 +59,7 @@ def price_problems(tiers: Sequence[PricedTier], per: Decimal, is_per_given: bool
             yield from too_dear(tier.price, per, place)
         else:
             yield from package_problems(tier.price, tier.package, place)
-    if is_per_given and tiers and all(tier.package is not None for tier in tiers):
+    if per != 1 and tiers and all(tier.package is not None for tier in tiers):
         yield ("per",), "no tier uses it: the price of a tier with a package is for one package, leave per out"
 
 

@@ -41,6 +41,8 @@ def charges(draw: st.DrawFn, fees: bool = True, packages: bool = True, whole: bo
         size = draw(SIZES) if packages else None
         if size is not None:
             tier["package"] = size
+    if all("package" in tier for tier in made["tiers"]):
+        made["per"] = 1
     return made
 
 

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from rating.cards import parse_card
 from rating.models import Charge, PriceModel
 from rating.modifiers import Modifiers, Price
 from rating.money import q12
-from tests.rating.builders import Document, dynamic, graduated, package, per_unit, volume
+from tests.rating.builders import Document, card, dynamic, graduated, package, per_unit, sku, volume
 from tests.rating.prices import charges, conversions, modifiers, price_with, priced_quantity
 
 CHARGE: TypeAdapter[PriceModel] = TypeAdapter(Charge)
@@ -173,6 +174,12 @@ def test_without_modifiers_the_pricer_is_that_of_the_charge() -> None:
 def test_modifiers_come_back_from_their_document(fields: Document) -> None:
     found = Modifiers.model_validate(fields)
     assert Modifiers.model_validate(found.model_dump(mode="json", exclude_none=True)) == found
+
+
+@given(modifiers(), charges())
+def test_a_card_with_any_price_comes_back_from_its_document(fields: Document, charge: Document) -> None:
+    made_card = card({**sku("a", "images", charge), **fields})
+    assert parse_card(made_card.document()) == made_card
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from infra.metrics_recording import Counted, Holdings
 from infra.topics import RegisteredLog
 from rating.catalog import Catalog
 from rating.errors import RatingError
-from rating.skus import is_unpriced, unpriced_leaves
+from rating.selectors.choosing import Slot
+from rating.skus import is_unpriced, slot_at, unpriced_leaves
 from rating.usage import UsageKey
 from schemas.control import RateCardActivated, Tick
 from schemas.exclusions import Outcome
@@ -65,8 +66,8 @@ class RateProcessor:
         self._rejects = Rejects(settings, source, partition)
         self._additions: dict[str, Additions] = {}
         self._stretches: list[Stretch] = []
-        self._masks: dict[tuple[UsageKey, bool, int], int] = {}
-        self._cards: dict[tuple[str, int], tuple[bool, int]] = {}
+        self._masks: dict[tuple[UsageKey, bool, int, Slot], int] = {}
+        self._cards: dict[tuple[str, int], tuple[bool, int, Slot]] = {}
         """By tenant and window: whether there is no account, and which card prices."""
         self._masks_generation = -1
 
@@ -278,8 +279,9 @@ class RateProcessor:
         priced_by = self._cards.get(place)
         if priced_by is None:
             account = catalog.assignment_at(*place)
-            priced_by = self._cards[place] = (account is None, id(catalog.card_at(*place)))
-        # One card prices all hours of its span alike, so the answer is remembered by card.
+            card = catalog.card_at(*place)
+            priced_by = self._cards[place] = (account is None, id(card), slot_at(card, hour, catalog.window))
+        # One card prices all hours of its span with one slot alike, so the answer is remembered by card and slot.
         mask = self._masks.get((key, *priced_by))
         if mask is None:
             mask = unpriced_leaves(catalog, key, hour) | (NO_ACCOUNT if priced_by[0] else 0)

@@ -28,7 +28,7 @@ def test_expressions_that_decide_are_changed_and_texts_types_and_messages_are_no
     changes = _changes()
     assert changes >= {
         ("quantity < 3", "quantity <= 3"),
-        ("quantity < 3 and not flag", "quantity < 3 or not flag"),
+        ("quantity < 3 and (not flag)", "quantity < 3 or not flag"),
         ("not flag", "not not flag"),
         ("3", "4"),
         ("note(quantity)", "..."),

@@ -11,20 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
 
 from rating.aggregations.gathered import Gathered, Quantity, merged, single, total_of
 from rating.aggregations.registry import series_for
-from rating.catalog import Catalog, Span
+from rating.catalog import Catalog
 from rating.errors import MeterError, PeriodError
 from rating.late import LateUsage
 from rating.levels import LevelId, Levels
 from rating.meters import LEAF_INDEX, is_custom, meter
 from rating.money import amount_of, from_scaled, to_scaled
+from rating.placing import Placing
 from rating.rated import RatedLine
-from rating.selectors.choosing import UNTIMED, Slot
-from rating.series import HourState, Series, SeriesId, series_id
-from rating.skus import Kind, Line, Router, counts, route
+from rating.series import HourState, Series, SeriesId
+from rating.skus import Kind, Line
 from rating.terms.account import AccountTerms
 from rating.terms.entries import PeriodEntry
 from rating.terms.opening import NOTHING_OPEN, Opening
@@ -37,14 +36,6 @@ Cell = tuple[UsageKey, int]
 """Where usage is counted: key and window."""
 Quantities = dict[str, Quantity]
 """Quantities by leaf or custom meter, each in the meter's smallest unit."""
-
-
-class _Places(NamedTuple):
-    """The lines of a leaf meter: that of its sum, and those that count something else of it."""
-
-    line: Line
-    series: SeriesId
-    counts: tuple[tuple[Line, SeriesId], ...]
 
 
 class TenantPeriod:
@@ -64,9 +55,7 @@ class TenantPeriod:
         self._pending: list[tuple[str | None, Cell, Quantities]] = []
         """Usage that was added since the last call of `lines`."""
         self._catalog: Catalog | None = None
-        self._spans: tuple[Span, ...] = ()
-        self._clocks: tuple[Router | None, ...] = ()
-        """Per span, what knows the time of day, if prices depend on it."""
+        self._placing = Placing((), window, self._opened)
         self._closed: bool | None = None
         self._terms = AccountTerms()
         self._subscription: Subscription | None = None
@@ -75,10 +64,7 @@ class TenantPeriod:
         self._series: dict[SeriesId, Series] = {}
         self._late = LateUsage()
         self._levels = Levels(self._first, self._last, window)
-        self._level_meters: frozenset[str] = frozenset()
         self._levels_before: Mapping[LevelId, int] = {}
-        self._routes: dict[tuple[UsageKey, int, Slot], dict[str, _Places]] = {}
-        """Lines by usage key, position of the span, slot of the time of day, and leaf."""
         self._dirty: set[SeriesId] = set()
         self._yielded: dict[tuple[str, Kind], dict[int, HourState]] = {}
         """What `lines` gave last, by line and window."""
@@ -218,16 +204,13 @@ class TenantPeriod:
         if subscription.same_as(self._subscription):
             return False
         self._subscription = subscription
-        self._spans = spans = subscription.spans
-        self._clocks = tuple(_clock(span) for span in spans)
+        self._placing = Placing(subscription.spans, self._window, self._opened)
         self._terms = AccountTerms(subscription, self._taken_over)
-        self._routes.clear()
         self._dirty = set()
         self._series = {}
         self._late = LateUsage()
         self._levels = Levels(self._first, self._last, self._window)
         self._levels.carry(self._levels_before)
-        self._level_meters = frozenset().union(*(span.card.level_meters for span in spans if span.card is not None))
         self._pending = [(None, cell, quantities) for cell, quantities in self._cells.items()]
         for booked, cells in self._late_cells.items():
             self._pending.extend((booked, cell, quantities) for cell, quantities in cells.items())
@@ -235,31 +218,24 @@ class TenantPeriod:
 
     def _apply(self, usage: Iterable[tuple[str | None, Cell, Quantities]]) -> None:
         """Puts quantities on the lines that price them."""
+        level_meters = self._placing.level_meters
         for booked, (key, hour), quantities in usage:
-            routes = self._routes_at(key, hour)
+            routes = self._placing.routes(key, hour)
             for leaf, quantity in quantities.items():
                 if not quantity:
                     continue
-                places = routes.get(leaf)
-                if places is None:
-                    places = routes[leaf] = self._places(key, hour, leaf)
-                self._put(booked, places.series, hour, quantity, places.line)
-                for line, name in places.counts:
-                    if line.reading != "time_weighted":
-                        self._put(booked, name, hour, quantity, line)
-                if leaf in self._level_meters and isinstance(quantity, Gathered):
+                line, name, beside, _ = routes[leaf]
+                self._put(booked, name, hour, quantity, line)
+                for line, name in beside:
+                    self._put(booked, name, hour, quantity, line)
+                if leaf in level_meters and isinstance(quantity, Gathered):
                     self._levels.add(LevelId(key, leaf, booked), hour, quantity.total, quantity.weighted)
 
     def _apply_levels(self, now: int) -> None:
         """Puts level x time on the lines that count it, in every window up to `now`."""
         for (key, leaf, booked), hour, weighted in self._levels.moved(now):
-            routes = self._routes_at(key, hour)
-            places = routes.get(leaf)
-            if places is None:
-                places = routes[leaf] = self._places(key, hour, leaf)
-            for line, name in places.counts:
-                if line.reading == "time_weighted":
-                    self._put(booked, name, hour, weighted, line)
+            for line, name in self._placing.routes(key, hour)[leaf].levels:
+                self._put(booked, name, hour, weighted, line)
 
     def _put(self, booked: str | None, name: SeriesId, hour: int, quantity: Quantity, line: Line) -> None:
         self._dirty.add(name)
@@ -271,32 +247,10 @@ class TenantPeriod:
             series = self._series[name] = series_for(name)
         series.take(hour, quantity, line)
 
-    def _routes_at(self, key: UsageKey, hour: int) -> dict[str, _Places]:
-        """The known lines of a usage key in a window, by leaf."""
-        span = self._span_at(hour)
-        return self._routes.setdefault((key, span, self._slot(span, hour)), {})
-
-    def _places(self, key: UsageKey, hour: int, leaf: str) -> _Places:
-        span = self._span_at(hour)
-        card, slot = self._spans[span].card, self._slot(span, hour)
-        line = self._opened(route(card, key, leaf, slot))
-        beside = tuple((each, series_id(each)) for each in map(self._opened, counts(card, key, leaf, slot)))
-        return _Places(line, series_id(line), beside)
-
     def _opened(self, line: Line) -> Line:
         """A line with what is left of the allowance of the period before."""
         units = self._taken_over.allowances.get((line.sku, line.meter))
         return line if units is None else with_allowance(line, units)
-
-    def _slot(self, span: int, hour: int) -> Slot:
-        clock = self._clocks[span]
-        return UNTIMED if clock is None else clock.slot(hour, self._window)
-
-    def _span_at(self, hour: int) -> int:
-        for position, span in enumerate(self._spans):
-            if hour <= span.last:
-                return position
-        raise PeriodError(f"window {hour} is not in {self.period}", hour=hour)
 
     def _settled_lines(self, name: SeriesId, everything: bool) -> Iterator[RatedLine]:
         """The records of a series that changed, or all of them."""
@@ -315,7 +269,7 @@ class TenantPeriod:
             if everything or yielded.get(hour) != state:
                 yielded[hour] = state
                 yield self._hour_line(hour, state)
-        if not len(series):
+        if series.is_empty:
             del self._series[name]
 
     def _vanished_lines(self) -> Iterator[RatedLine]:
@@ -404,7 +358,3 @@ class TenantPeriod:
             dimensions=line.dimensions,
             seller_id=line.seller_id,
         )
-
-
-def _clock(span: Span) -> Router | None:
-    return span.card.router if span.card is not None and span.card.router.is_timed else None

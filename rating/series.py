@@ -66,6 +66,11 @@ class Series:
     def __len__(self) -> int:
         return len(self._hours)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held that could count later."""
+        return not self._hours
+
     def add(self, hour: int, quantity: int, line: Line) -> None:
         """Adds a quantity (which may be negative) to an hour; `line` is what prices that hour."""
         if not quantity:

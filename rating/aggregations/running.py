@@ -49,6 +49,11 @@ class RunningSeries(Series, Generic[Value]):
     def gathered(self, value: Value) -> Quantity:
         """What comes to this value when it is taken."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held: values that come to 0 are held."""
+        return not self._values
+
     def take(self, hour: int, value: Quantity, line: Line) -> None:
         """Merges what was gathered into the value of an hour."""
         found = self.value_of(value)

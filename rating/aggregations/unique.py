@@ -30,6 +30,11 @@ class UniqueSeries(Series):
         self._first: dict[int, int] = {}
         """The first hour of each id."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held: values that come to 0 are held."""
+        return not self._sets
+
     def take(self, hour: int, value: Quantity, line: Line) -> None:
         """Adds the ids of an hour."""
         found = self._found(value)

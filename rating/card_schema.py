@@ -99,7 +99,9 @@ def _tidy(definition: dict[str, Any]) -> None:
         field.pop("title", None)
         field.pop("default", None) if field.get("default", "") is None else None
         options = [option for option in field.get("anyOf", []) if option != {"type": "null"}]
-        if len(options) == 1 and len(options) != len(field.get("anyOf", [])):
+        if len(options) > 1:
+            field["anyOf"] = options
+        elif options and len(field["anyOf"]) > 1:
             del field["anyOf"]
             description = field.get("description")
             field |= options[0]

@@ -90,8 +90,13 @@ class Percentage(PriceModel):
         return ", ".join(words)
 
     def rows(self, unit: str) -> list[PriceRow]:
-        """One row."""
-        return [PriceRow(self.text(unit), "event", "")]
+        """The rate and the fee, what is free, and the bounds."""
+        rows = [PriceRow(f"{plain(self.rate)} %", "amount", "")]
+        rows += [PriceRow(plain(self.fixed_fee), "event", "")] if self.fixed_fee else []
+        rows += [PriceRow("free", "event", f"the first {self.free_events}")] if self.free_events else []
+        rows += [PriceRow("free", "amount", f"the first {plain(self.free_amount)}")] if self.free_amount else []
+        bounds = ("at least", self.minimum_per_event), ("at most", self.maximum_per_event)
+        return rows + [PriceRow(plain(bound), "event", words) for words, bound in bounds if bound is not None]
 
     def event_pricer(self, decimals: int) -> EventPricer:
         """Prices events whose amounts are integers of 10^-decimals."""

@@ -139,8 +139,6 @@ def show_card(card: RateCard) -> None:
         for number, row in enumerate(price_rows(sku)):
             first = number == 0
             made.add_row(escape(sku.sku) if first else "", escape(_for(sku)) if first else "", *map(escape, row))
-        for words in terms_texts(sku):
-            made.add_row("", escape(f"  {words}"), "", "", "")
     for fee in card.flat_fees:
         made.add_row(escape(fee.sku), "", plain(fee.amount), "month", "")
     if card.minimum is not None:
@@ -148,6 +146,10 @@ def show_card(card: RateCard) -> None:
     if card.description:
         console.print(escape(card.description))
     console.print(made)
+    for sku in card.cells:
+        words = "; ".join(terms_texts(sku))
+        if words:
+            console.print(escape(f"{sku.sku}: {words}"), soft_wrap=True)
     console.print(f"Charged requests: {', '.join(card.charge_status) or 'none'}")
     if card.not_charged:
         console.print(f"Not charged: {', '.join(card.not_charged)}")

@@ -1,6 +1,6 @@
 # mypy: disable-error-code="comparison-overlap"
 # Decimal(6) == 6 is meant in these tests.
-"""What a card charges or credits for all usage of a period: discounts, commitment, cap, minimum, and what late usage changes."""
+"""What a card charges or credits for all usage of a period, in its order; and what late usage changes of it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 import click
 
+from infra.cli.ratecard.diff import diff
 from infra.cli.ratecard.import_litellm import import_litellm
 from infra.cli.ratecard.publish import publish
 from infra.cli.ratecard.schema import schema
@@ -20,5 +21,5 @@ def ratecard() -> None:
     """Rate cards: what a unit of usage costs."""
 
 
-for _command in (validate, publish, list_cards, show, schema, import_litellm):
+for _command in (validate, publish, list_cards, show, schema, diff, import_litellm):
     ratecard.add_command(_command)

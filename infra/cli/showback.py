@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sinks.showback import Showback
 
 By = Literal["project", "api-key", "both"]
-NOBODY = "(nobody's)"
+NOBODY = "(not shared)"
 _UNNAMED = "(none)"
 
 

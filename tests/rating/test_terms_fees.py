@@ -36,7 +36,8 @@ def fees_of(lines: list[RatedLine]) -> dict[Fee, tuple[Any, Any]]:
 
 def chain(known: Catalog, *periods: str, tenant: str = "acme") -> dict[Fee, tuple[Any, Any]]:
     """The fees of consecutive periods, each taking over what the one before hands over."""
-    opening, found = NOTHING_OPEN, {}
+    opening = NOTHING_OPEN
+    found: dict[Fee, tuple[Any, Any]] = {}
     for name in periods:
         period = TenantPeriod(tenant, name)
         period.open_with(opening)
@@ -79,7 +80,7 @@ def test_a_prorated_fee_is_owed_for_the_days_of_the_subscription(first: int, las
 @pytest.mark.parametrize(("period", "days"), [("2026-01", 31), ("2026-02", 28), ("2028-02", 29), ("2026-04", 30)])
 @pytest.mark.parametrize("minutes", [15, 30, 60])
 def test_the_days_of_a_month_are_those_of_the_calendar(period: str, days: int, minutes: int) -> None:
-    window = WindowSize(minutes)  # type: ignore[arg-type]
+    window = WindowSize(minutes)
     assert days_within(window, period, window.first(period), window.last(period)) == days
 
 

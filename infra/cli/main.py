@@ -34,6 +34,7 @@ COMMANDS = {
     "ratecard": Entry("infra.cli.ratecard:ratecard", "Check, publish and show rate cards."),
     "reconcile": Entry("infra.cli.reconcile:reconcile", "Is anything missing, doubled or off?"),
     "schema": Entry("infra.cli.schema:schema", "Show the contracts, check events."),
+    "seller": Entry("infra.cli.seller:seller", "What is due to sellers of resold services."),
     "showback": Entry("infra.cli.showback:showback", "Share an invoice over projects and API keys."),
     "sink": Entry("infra.cli.sink:sink", "Store the topics in ClickHouse."),
     "status": Entry("infra.cli.status:status", "Lag, event time, balance: does it need a person?"),

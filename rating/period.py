@@ -190,9 +190,13 @@ class TenantPeriod:
         cells = self._cells if booked is None else self._late_cells.setdefault(booked, {})
         cell = cells.setdefault((key, hour), {})
         for name, quantity in scaled.items():
-            if is_custom(name) and not isinstance(quantity, Gathered):
+            known = cell.get(name, 0)
+            if type(quantity) is int and type(known) is int and name in LEAF_INDEX:
+                cell[name] = known + quantity
+                continue
+            if type(quantity) is int and is_custom(name):
                 scaled[name] = quantity = single(quantity, hour * self._window.microseconds, self._window.microseconds)
-            cell[name] = merged(cell.get(name, 0), quantity)
+            cell[name] = merged(known, quantity)
         self._pending.append((booked, (key, hour), scaled))
 
     def _follow(self, catalog: Catalog) -> bool:
@@ -225,9 +229,14 @@ class TenantPeriod:
                 if not quantity:
                     continue
                 line, name, beside, _ = routes[leaf]
-                self._put(booked, name, hour, quantity, line)
-                for line, name in beside:
+                series = self._series.get(name)
+                if series is not None and booked is None and type(quantity) is int:
+                    self._dirty.add(name)
+                    series.add(hour, quantity, line)
+                else:
                     self._put(booked, name, hour, quantity, line)
+                for other, name in beside:
+                    self._put(booked, name, hour, quantity, other)
                 if leaf in level_meters and isinstance(quantity, Gathered):
                     self._levels.add(LevelId(key, leaf, booked), hour, quantity.total, quantity.weighted)
 

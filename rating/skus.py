@@ -11,7 +11,7 @@ from rating.aggregations.names import Aggregation, Reading, Scope
 from rating.card_fields import DIMENSIONS
 from rating.cards import RateCard, Sku
 from rating.matching import matches, rank
-from rating.meters import LEAF_NAMES, leaves_of, meter
+from rating.meters import LEAF_NAMES, is_custom, leaves_of, meter
 from rating.models import Percentage, PriceModel, Pricer
 from rating.modifiers import Price
 from rating.overrides import OVERRIDE, charge_digest
@@ -230,7 +230,8 @@ def priced_line(card: RateCard, sku: Sku, values: Mapping[str, str]) -> Line:
         pricer=price.pricer(measure.decimals),
         dimensions=dimensions,
         seller_id=sku.seller_id,
-        reading="per_event" if isinstance(charge, Percentage) else sku.aggregation,
+        # Only events of custom meters have amounts of their own: the percentage of another meter is one of its sum.
+        reading="per_event" if isinstance(charge, Percentage) and is_custom(sku.meter) else sku.aggregation,
         scope=sku.tier_scope,
     )
 

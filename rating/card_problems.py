@@ -28,6 +28,7 @@ _EXAMPLES: Mapping[str, str] = {
     "size": "size: 1000",
     "quantity": "quantity: 100",
     "amount": 'amount: "20.00"',
+    "rate_percent": 'rate_percent: "19"',
     "time_zone": "time_zone: Europe/Berlin",
     "by": "by: [model, region]",
     "cells": 'cells: [{region: eu, charge: {model: per_unit, price: "0.15"}}]',
@@ -60,7 +61,7 @@ def explain(detail: ErrorDetails, data: object, root: type[BaseModel] = RateCard
     if kind == "extra_forbidden":
         message = f"unknown field{_hint(str(path[-1]), _known_fields(path, data, root))}"
     elif kind == "missing":
-        example = _EXAMPLES.get(str(path[-1]))
+        example = _example(path)
         message = "is missing" + (f": write {example}" if example else "")
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
         asked = detail["ctx"].get("tag") if "ctx" in detail else None
@@ -72,9 +73,20 @@ def explain(detail: ErrorDetails, data: object, root: type[BaseModel] = RateCard
             if asked
             else f"name the price model: {known_models}"
         )
+    elif kind == "literal_error":
+        message = f"{_quoted(detail['input'])} is not known: use {detail['ctx']['expected']}"
+    elif kind == "too_short":
+        message = "there is no item: give at least one"
     elif kind in _KINDS:
         message = f"{_quoted(detail['input'])} is not {_KINDS[kind]}"
     return CardProblem(path, message)
+
+
+def _example(path: Path) -> str | None:
+    """How the field at the end of a path is written."""
+    if path[-1] == "sku" and path[0] != "skus":
+        return "sku: platform-fee"
+    return _EXAMPLES.get(str(path[-1]))
 
 
 def _hint(name: str, known: list[str]) -> str:

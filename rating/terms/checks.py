@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from rating import patterns
-from rating.errors import CardProblem, Path
+from rating.errors import CardProblem, Path, format_path
 from rating.models import Percentage
 from rating.money import currency_exponent, plain, round_to_currency
 from rating.selectors import Selector, TimeOfDay
@@ -103,11 +103,7 @@ def _names(terms: TermParts, skus: Sequence[tuple[int, Sku]]) -> Iterator[CardPr
         for place, pattern in taken:
             if patterns.matches(pattern, sku):
                 yield CardProblem(path, f"duplicate: {sku} is an id of {place} too: name them apart")
-        taken.append((_place(path), sku))
-
-
-def _place(path: Path) -> str:
-    return ".".join(map(str, path[:-1]))
+        taken.append((format_path(path[:-1]), sku))
 
 
 def _amounts(terms: TermParts, skus: Sequence[tuple[int, Sku]], currency: str) -> Iterator[CardProblem]:

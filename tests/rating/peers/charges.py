@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -12,6 +13,7 @@ from rating.money import exact_decimal
 Document = dict[str, Any]
 Definition = Mapping[str, Any]
 
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _ROUNDINGS = {
     "ceiling": "up",
     "ceil": "up",
@@ -30,6 +32,11 @@ class UnknownModel(Exception):
 def decimal(value: object) -> Decimal:
     """A number of a case; JSON integers and text."""
     return exact_decimal(str(value))
+
+
+def numbers(usage: str) -> list[Decimal]:
+    """Every number of a text."""
+    return [Decimal(each) for each in _NUMBER.findall(usage)]
 
 
 def text(value: Fraction | Decimal | int) -> str:

@@ -8,7 +8,6 @@ from decimal import Decimal
 from fractions import Fraction
 
 from rating.money import difference, q12, round_to_currency
-from rating.windows import WindowSize
 from tests.rating.peers.charges import (
     Definition,
     Document,
@@ -17,13 +16,14 @@ from tests.rating.peers.charges import (
     charge_of,
     decimal,
     modifiers,
+    numbers,
     opened,
     single_range,
     text,
 )
 from tests.rating.peers.engine import Trial, Use, one, sku
+from tests.rating.peers.timed import increments, rate_groups, time_of_day, windowed, windowed_by_time
 
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _BASES = (
     "per_unit",
     "graduated_percentage",
@@ -90,18 +90,18 @@ def _steps(definition: Definition, usage: str, charge: Document, fields: Documen
     if usage.startswith("cumulative"):
         reached = Decimal(0)
         steps = []
-        for total in _numbers(usage):
+        for total in numbers(usage):
             steps.append(total - reached)
             reached = total
         return steps
-    numbers = _numbers(usage)
+    told = numbers(usage)
     if "+" in usage:
-        return [sum(numbers, Decimal(0))]
-    quantity = numbers[0]
+        return [sum(told, Decimal(0))]
+    quantity = told[0]
     if "pre_line_usage" in definition:
         return [decimal(definition["pre_line_usage"]), quantity]
     if "total" in usage:
-        return [numbers[1] - quantity, quantity]
+        return [told[1] - quantity, quantity]
     if "already_billed_in_period" in definition:
         return [_usage_that_cost(decimal(definition["already_billed_in_period"]), charge, fields), quantity]
     return [quantity]
@@ -115,10 +115,6 @@ def _usage_that_cost(billed: Decimal, charge: Document, fields: Document) -> Dec
     kept = 1 - Fraction(decimal(fields.get("discount_percent", "0"))) / 100
     used = q12(Fraction(billed) / (Fraction(decimal(charge[name])) * kept))
     return used.quantize(Decimal("1e-9"))
-
-
-def _numbers(usage: str) -> list[Decimal]:
-    return [Decimal(each) for each in _NUMBER.findall(usage)]
 
 
 def _several_units(model: str, definition: Definition, usage: str) -> Trial:
@@ -170,7 +166,7 @@ def _snapshots(model: str, definition: Definition, usage: str) -> Trial:
     runs = [_ends(run.split("(")[0]) for run in usage.partition(":")[2].split(";")]
     if len(runs) == 1:
         # The last run alone: the one before it ended a part earlier and had not seen the late units, which stand in brackets.
-        late = decimal(_NUMBER.findall(usage.partition("(")[2])[0])
+        late = numbers(usage.partition("(")[2])[0]
         runs.insert(0, [total - late for total in runs[0][:-1]])
     used: dict[int, Decimal] = {}
     steps: list[list[Use]] = []
@@ -212,7 +208,7 @@ def _true_up_rounded(definition: Definition, usage: str) -> Trial:
     charge: Document = {"model": "per_unit", "price": "1"}
     fields = {"minimum": str(definition["minimum"])}
     currency = definition["currency"]
-    return one(charge, fields, _numbers(usage)[0], Decimal(0), currency=currency, invoiced=True)
+    return one(charge, fields, numbers(usage)[0], Decimal(0), currency=currency, invoiced=True)
 
 
 def _lines(definition: Definition, usage: str) -> Trial:
@@ -229,9 +225,9 @@ def _lines(definition: Definition, usage: str) -> Trial:
 
 
 def _several_meters(definition: Definition, usage: str) -> Trial:
-    numbers = _numbers(usage)
+    quantities = numbers(usage)
     skus = [sku(charge_of("", each), name=name, meter=f"units.{name}") for name, each in definition.items()]
-    uses = [Use(number, meter=f"units.{name}") for name, number in zip(definition, numbers, strict=True)]
+    uses = [Use(number, meter=f"units.{name}") for name, number in zip(definition, quantities, strict=True)]
     return Trial(skus, [uses])
 
 
@@ -280,86 +276,6 @@ def _weighted(definition: Definition, _: str) -> Trial:
     return Trial([sku(charge, aggregation="time_weighted", quantity=fields)], [uses])
 
 
-def _rate_groups(definition: Definition, usage: str) -> Trial:
-    """CGRateS: increments are packages; the first seconds have another size than the rest."""
-    groups = definition.get("groups")
-    if groups is None:
-        per_second = Fraction(decimal(definition["per_minute"])) / 60
-        sizes = [
-            (0, definition["first_increment_s"]),
-            (definition["first_increment_s"], definition["next_increment_s"]),
-        ]
-        parts = [(start, size, per_second) for start, size in sizes]
-    else:
-        parts = [(each["from_s"], each["increment_s"], Fraction(decimal(each["per_second"]))) for each in groups]
-    tiers: list[Document] = []
-    for (_, size, price), following in zip(parts, [*parts[1:], None], strict=True):
-        step: Document = {"price": text(price * size), "package": str(size)}
-        if following is not None:
-            step["up_to"] = str(following[0])
-        tiers.append(step)
-    return one({"model": "graduated", "tiers": tiers, "flat_on_zero": False}, {}, _numbers(usage)[0])
-
-
-def _increments(definition: Definition, usage: str) -> Trial:
-    """CGRateS rounds the price of one increment: that rounded price is the price."""
-    price = Fraction(decimal(definition["per_minute"])) * definition["increment_s"] / 60
-    charge: Document = {"model": "per_unit", "price": str(definition["per_minute"]), "per": "60"}
-    if "per_increment_decimals" in definition:
-        step = 10 ** definition["per_increment_decimals"]
-        rounded = Fraction(int(price * step * 2 + 1) // 2, step)
-        charge = {"model": "per_unit", "price": text(rounded), "per": str(definition["increment_s"])}
-    skus = [sku(charge)]
-    if "connect_fee" in definition:
-        skus.append(_connect_fee(definition))
-    used = _numbers(usage)[0]
-    return Trial(skus, [[Use(used), Use(Decimal(1), meter="units.calls")]], invoiced="final" in definition)
-
-
-def _connect_fee(definition: Definition) -> Document:
-    price = str(definition["connect_fee"])
-    return sku({"model": "per_unit", "price": price}, name="calls", meter="units.calls")
-
-
-def _time_of_day(definition: Definition, usage: str) -> Trial:
-    """CGRateS: a session is cut where another rate begins; ours is cut at the windows anyway."""
-    begin, end = (_seconds(each) for each in usage.split("-"))
-    window = WindowSize(15)
-    rates = definition["rates"]
-    buckets = [
-        {"from": each["from"], "to": following, "charge": {"model": "per_unit", "price": str(each["per_second"])}}
-        for each, following in zip(rates, [*(rate["from"] for rate in rates[1:]), "24:00"], strict=True)
-    ]
-    skus = [sku({"model": "time_of_day", "time_zone": "UTC", "buckets": buckets})]
-    length = window.minutes * 60
-    uses = []
-    for index in range(begin // length, -(-end // length)):
-        seconds = min(end, (index + 1) * length) - max(begin, index * length)
-        uses.append(Use(Decimal(seconds), index))
-    if "connect_fee" in definition:
-        skus.append(_connect_fee(definition))
-        uses.append(Use(Decimal(1), begin // length, "units.calls"))
-    return Trial(skus, [uses], window=window)
-
-
-def _seconds(clock: str) -> int:
-    parts = [int(each) for each in clock.strip().split(":")]
-    return sum(value * 60 ** (2 - place) for place, value in enumerate(parts))
-
-
-def _windowed(definition: Definition, _: str) -> Trial:
-    """Flexprice: a commitment for each window, what is missing is trued up, what is beyond costs a factor."""
-    commitment = {
-        "amount": str(definition["commit_per_window"]),
-        "overage_factor": str(definition.get("overage_factor", "1")),
-        "true_up": bool(definition.get("true_up", False)),
-        "window": "hour",
-    }
-    uses = [Use(decimal(each), window) for window, each in enumerate(definition["windows"])]
-    sold = sku(charge_of("per_unit", definition), commitment=commitment, tier_scope="hour")
-    return Trial([sold], [uses], windows=len(uses))
-
-
 def _capacity(definition: Definition, usage: str) -> Trial:
     """Kill Bill's tiers of several meters; ours can only sell a tier of each meter."""
     peaks = {name.replace("u", "unit"): quantity for name, quantity in re.findall(r"(u\d+)=(\d+)", usage)}
@@ -374,30 +290,10 @@ def _capacity(definition: Definition, usage: str) -> Trial:
     return Trial(skus, [[Use(Decimal(peak), meter=f"units.{name}") for name, peak in peaks.items()]])
 
 
-def _windowed_by_time(definition: Definition, _: str) -> Trial:
-    """Flexprice: only the usage of one part of the day has a commitment; ours holds for the SKU, at any time of day."""
-    bucket = definition["bucket"]
-    begin, end = re.findall(r"\d\d:\d\d", bucket["hours"])
-    charge: Document = {
-        "model": "time_of_day",
-        "time_zone": "UTC",
-        "buckets": [{"from": begin, "to": end, "charge": charge_of("per_unit", bucket)}],
-        "default": charge_of("per_unit", definition["base"]),
-    }
-    commitment = {
-        "quantity": str(bucket["commit_units_per_window"]),
-        "overage_factor": str(bucket["overage_factor"]),
-        "window": "hour",
-        "true_up": False,
-    }
-    uses = [Use(decimal(used), _seconds(f"{clock}:00") // 3600) for clock, used in definition["usage_at"].items()]
-    return Trial([sku(charge, commitment=commitment, tier_scope="hour")], [uses])
-
-
 def _dynamic(_: Definition, usage: str) -> Trial:
     """Lago: the price that the events carry, in cents; without units there is none."""
-    numbers = _numbers(usage)
-    cents = numbers[1] if len(numbers) > 1 and numbers[0] else Decimal(0)
+    told = numbers(usage)
+    cents = told[1] if len(told) > 1 and told[0] else Decimal(0)
     return one({"model": "dynamic", "multiplier": "1"}, {}, cents / 100)
 
 
@@ -421,13 +317,13 @@ _SPECIAL: dict[str, Callable[[Definition, str], Trial]] = {
     "graduated_single_range": _range,
     "graduated_percentage_single_range": _range,
     "graduated_prorated": _prorated,
-    "rate_groups": _rate_groups,
-    "increment_rounding": _increments,
-    "time_of_day_rate": _time_of_day,
-    "windowed_commitment": _windowed,
+    "rate_groups": rate_groups,
+    "increment_rounding": increments,
+    "time_of_day_rate": time_of_day,
+    "windowed_commitment": windowed,
     "dynamic": _dynamic,
     "aggregation_weighted_sum": _weighted,
-    "time_of_day_windowed_commitment": _windowed_by_time,
+    "time_of_day_windowed_commitment": windowed_by_time,
     "capacity_max_tier": _capacity,
     "quantity_conversion": lambda definition, usage: _plain("per_unit", definition, usage),
     "quantity_rounding": lambda definition, usage: _plain("per_unit", definition, usage),

@@ -49,7 +49,10 @@ class Topic:
         return found
 
 
-_CONTROL: Final = ("rate_card_activated", "account_assigned", "tick", "rerate_ordered")
+_CONTROL: Final = (
+    *("rate_card_activated", "account_assigned", "tick", "rerate_ordered"),
+    *("wallet_granted", "wallet_voided", "wallet_transferred"),
+)
 
 TOPICS: Final = (
     Topic(

@@ -17,6 +17,7 @@ from schemas.fields import Instant, Name
 from schemas.headers import RawHeaders, RecordHeaders
 from schemas.kinds import Kind
 from schemas.rerating import RerateOrdered
+from schemas.wallets import WalletGranted, WalletTransferred, WalletVoided
 
 DEFAULT_ACCOUNT: Final = "*"
 """The `tenant_id` of the assignment of the deployment's default card."""
@@ -91,7 +92,9 @@ class Tick(BaseModel):
     """The event time that has been reached."""
 
 
-ControlRecord = RateCardActivated | AccountAssigned | Tick | RerateOrdered
+ControlRecord = (
+    RateCardActivated | AccountAssigned | Tick | RerateOrdered | WalletGranted | WalletVoided | WalletTransferred
+)
 
 CONTROL_TYPES: Final[Mapping[str, type[ControlRecord]]] = MappingProxyType(
     {
@@ -99,6 +102,9 @@ CONTROL_TYPES: Final[Mapping[str, type[ControlRecord]]] = MappingProxyType(
         Kind.ASSIGNMENT: AccountAssigned,
         Kind.TICK: Tick,
         Kind.RERATE: RerateOrdered,
+        Kind.WALLET_GRANT: WalletGranted,
+        Kind.WALLET_VOID: WalletVoided,
+        Kind.WALLET_TRANSFER: WalletTransferred,
     }
 )
 """CloudEvents type to model."""

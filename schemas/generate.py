@@ -23,6 +23,7 @@ from schemas.rated import RatedUsage
 from schemas.rerating import RerateOrdered
 from schemas.signals import PolicySignal
 from schemas.source_rejects import SourceReject
+from schemas.wallets import WalletGranted, WalletTransferred, WalletVoided
 
 FOLDER: Final = Path(__file__).parent / "json"
 EXAMPLES: Final = Path(__file__).parent / "examples"
@@ -35,6 +36,9 @@ DOCUMENTED: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "account_assigned": (AccountAssigned, Kind.ASSIGNMENT),
     "tick": (Tick, Kind.TICK),
     "rerate_ordered": (RerateOrdered, Kind.RERATE),
+    "wallet_granted": (WalletGranted, Kind.WALLET_GRANT),
+    "wallet_voided": (WalletVoided, Kind.WALLET_VOID),
+    "wallet_transferred": (WalletTransferred, Kind.WALLET_TRANSFER),
     "rated_usage": (RatedUsage, Kind.RATED_USAGE),
     "policy_signal": (PolicySignal, Kind.SIGNAL),
     "source_reject": (SourceReject, ""),

@@ -25,7 +25,10 @@ from schemas.validation import validate
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 STRUCTURED = [("content-type", b"application/cloudevents+json")]
 EVENTS = {"token_usage": Kind.TOKEN_USAGE, "gpu_utilization": Kind.GPU_UTILIZATION, "gpu_usage": Kind.GPU_USAGE}
-CONTROL = ["rate_card_activated", "account_assigned", "tick", "rerate_ordered"]
+CONTROL = [
+    *("rate_card_activated", "account_assigned", "tick", "rerate_ordered"),
+    *("wallet_granted", "wallet_voided", "wallet_transferred"),
+]
 
 
 def example(name: str) -> Any:

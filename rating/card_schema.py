@@ -43,10 +43,11 @@ def card_schema() -> dict[str, Any]:
         "dependentRequired": {"decimals": ["round"]},
     }
     for definition in definitions.values():
-        tiers = definition.get("properties", {}).get("tiers")
-        if tiers is not None:  # exactly one tier is open
-            tiers["contains"] = {"not": {"required": ["up_to"]}}
-            tiers |= {"minContains": 1, "maxContains": 1}
+        for name in ("tiers", "brackets"):
+            steps = definition.get("properties", {}).get(name)
+            if steps is not None:  # exactly one of them is open
+                steps["contains"] = {"not": {"required": ["up_to"]}}
+                steps |= {"minContains": 1, "maxContains": 1}
     return {
         "$schema": _DRAFT,
         "$id": "urn:tokenmill:ratecard:v1",

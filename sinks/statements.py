@@ -29,7 +29,8 @@ def load_statements(
     """The statements of a billing period, by seller and currency; of one seller if it is given.
 
     On it are the seller's lines of the period's invoices, and those of what was issued within the period to correct
-    invoices: credit notes, and invoices in the place of others. Raises InvoiceError when a card that priced a record is not among the cards, StoreError.
+    invoices: credit notes, and invoices in the place of others. Raises InvoiceError when a card that priced a record is not
+    among the cards, StoreError.
     """
     lines: dict[tuple[str, str], list[StatementLine]] = {}
     for seller, line in (*_invoiced(client, period, cards), *_corrected(client, period, cards)):

@@ -53,7 +53,7 @@ def statement(settings: Settings, period: str, seller_id: str | None, as_json: b
 
 
 def _show(found: Statement) -> None:
-    state = "final" if found.final else "not all invoices are final"
+    state = "final" if found.final else "not final"
     title = f"Statement of {escape(found.seller_id)} for {found.period} in {found.currency} ({state})"
     made = table(title, "line", "share", "gross", "seller", "operator")
     tenant = None

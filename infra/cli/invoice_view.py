@@ -84,7 +84,7 @@ def show_invoice(invoice: Invoice, state: str | None = None) -> None:
     for line in invoice.lines:
         period = "" if line.service_period == invoice.period else f" ({line.kind} for {line.service_period})"
         lines.add_row(line.sku + period, quantity_text(line.quantity), line.unit, money(line.amount, invoice.currency))
-        if len(line.tiers) > 1 or any(tier.unit != line.unit or tier.basis != "units" for tier in line.tiers):
+        if len(line.tiers) > 1 or any(_is_worth_saying(tier, line) for tier in line.tiers):
             for tier in line.tiers:
                 has_quantity = tier.kind in ("tier", "included")
                 cells = (
@@ -103,6 +103,11 @@ def show_invoice(invoice: Invoice, state: str | None = None) -> None:
     console.print(lines)
     for each in invoice.unrated:
         console.print(f"  not yet priced: {quantity_text(each.quantity)} {each.unit} of {each.meter}")
+
+
+def _is_worth_saying(tier: InvoiceTier, line: InvoiceLine) -> bool:
+    """Whether a line's only tier says more than a price per unit."""
+    return tier.unit != line.unit or tier.basis != "units" or bool(tier.lower)
 
 
 def _tier_text(tier: InvoiceTier) -> str:

@@ -18,8 +18,8 @@ from infra.errors import ConfigurationError
 from rating.card_fields import instant_text
 from rating.cards import RateCard, Sku
 from rating.catalog import EVERYONE
-from rating.money import plain
 from rating.price_text import price_rows, terms_texts
+from rating.terms.words import term_rows
 from schemas.instants import format_instant
 
 if TYPE_CHECKING:
@@ -139,10 +139,8 @@ def show_card(card: RateCard) -> None:
         for number, row in enumerate(price_rows(sku)):
             first = number == 0
             made.add_row(escape(sku.sku) if first else "", escape(_for(sku)) if first else "", *map(escape, row))
-    for fee in card.flat_fees:
-        made.add_row(escape(fee.sku), "", plain(fee.amount), "month", "")
-    if card.minimum is not None:
-        made.add_row(escape(card.minimum.sku), "", plain(card.minimum.amount), "month", "at least")
+    for term in term_rows(card):
+        made.add_row(escape(term.sku), "", term.amount, term.per, escape(term.meaning))
     if card.description:
         console.print(escape(card.description))
     console.print(made)

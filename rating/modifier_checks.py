@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rating.errors import CardProblem
-from rating.models import Percentage
+from rating.models import Percentage, PriceModel
 from rating.models.base import LARGEST_UNIT_PRICE
 from rating.money import currency_exponent, plain, round_to_currency
 
@@ -15,40 +15,38 @@ if TYPE_CHECKING:
 
 
 def modifier_problems(skus: Sequence[tuple[int, Sku]], currency: str | None) -> Iterator[CardProblem]:
-    """Amounts that no record could hold, and caps that the currency cannot express. SKUs come with their positions."""
+    """Modifiers that do not fit the charge, and caps that the currency cannot express. SKUs come with their positions."""
     for index, sku in skus:
-        if sku.quantity is not None and _is_too_dear(sku):
-            yield CardProblem(
-                ("skus", index, "quantity"),
-                f"a unit of {sku.meter} would cost more than {plain(LARGEST_UNIT_PRICE)}: the amounts of a month may "
-                "not fit their 26 digits, correct divide_by, multiply_by or the price",
-            )
+        said: set[str] = set()
+        for cell in sku.cells:
+            for field, message in misfits(sku, cell.price_model):
+                if field not in said:
+                    said.add(field)
+                    yield CardProblem(("skus", index, field), message)
         if sku.maximum is not None and currency is not None and round_to_currency(sku.maximum, currency) != sku.maximum:
             # The invoice would round it, perhaps to more than the most.
             yield CardProblem(
                 ("skus", index, "maximum"),
                 f"{plain(sku.maximum)} has more than the {currency_exponent(currency)} decimals of {currency}: round it",
             )
-        if any(isinstance(cell.price_model, Percentage) for cell in sku.cells):
-            yield from _of_events(index, sku)
 
 
-def _of_events(index: int, sku: Sku) -> Iterator[CardProblem]:
-    """A percentage is of the amount of each event: it has no quantity of a period that could be changed before."""
-    if sku.quantity is not None:
-        yield CardProblem(
-            ("skus", index, "quantity"),
-            "a percentage is of each event's own amount: leave quantity out, change the rate",
+def misfits(sku: Sku, charge: PriceModel) -> Iterator[tuple[str, str]]:
+    """The modifiers of a SKU that cannot go with a charge, of its own or a tenant's, each with what to do about it."""
+    conversion = sku.quantity
+    if isinstance(charge, Percentage):
+        # It is of single events: there is no quantity of a period that could be changed before.
+        if conversion is not None:
+            yield "quantity", "a percentage is of each event's own amount: leave quantity out, change the rate"
+        if sku.included is not None:
+            yield (
+                "included",
+                "a percentage is of each event's own amount: write free_amount or free_events in the charge instead",
+            )
+    elif conversion is not None and charge.steepest() <= LARGEST_UNIT_PRICE < charge.steepest() * conversion.factor:
+        # A price that is too large by itself is said where it stands.
+        yield (
+            "quantity",
+            f"a unit of {sku.meter} would cost more than {plain(LARGEST_UNIT_PRICE)}: the amounts of a month may not fit "
+            "their 26 digits, correct divide_by, multiply_by or the price",
         )
-    if sku.included is not None:
-        yield CardProblem(
-            ("skus", index, "included"),
-            "a percentage is of each event's own amount: write free_amount or free_events in the charge instead",
-        )
-
-
-def _is_too_dear(sku: Sku) -> bool:
-    """Whether the conversion makes a price too large that is not so by itself (which is said at the price)."""
-    factor = sku.quantity.factor if sku.quantity else 1
-    steepest = max((cell.price_model.steepest() for cell in sku.cells), default=0)
-    return steepest <= LARGEST_UNIT_PRICE < steepest * factor

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ValidationError
 
 from rating import patterns
 from rating.errors import CardError, CardProblem, MoneyError, did_you_mean
-from rating.models import Charge, Flat, PriceModel
+from rating.models import Charge, Flat, Package, PriceModel
+from rating.modifier_checks import misfits
 from rating.money import currency_exponent, exact_decimal, plain, round_to_currency
 
 if TYPE_CHECKING:
@@ -154,18 +155,29 @@ def _whole(card: RateCard, sku_id: str, value: object) -> object:
     exact_decimal(value)
     if sku_id in fees:
         return {"model": "flat", "amount": value}
-    blocks = {_block(cell.price_model) for sku in skus for cell in sku.cells}
-    if len(blocks) > 1 or None in blocks:
+    meant = [_price_alone(cell.price_model) for sku in skus for cell in sku.cells]
+    if None in meant or any(other != meant[0] for other in meant):
         raise MoneyError(
             f"a price alone is not enough for {sku_id}: write the whole charge, e.g. "
             '{model: per_unit, price: "0.15", per: 1000000}'
         )
-    per = next(block for block in blocks if block is not None)
-    return {"model": "per_unit", "price": value, "per": plain(per)}
+    return {**(meant[0] or {}), "price": value}
+
+
+def _price_alone(charge: PriceModel) -> dict[str, str] | None:
+    """What a price alone is the price of, in place of a charge: the block of units, or the package; None: nothing clear."""
+    if isinstance(charge, Package):
+        return {"model": "package", "size": plain(charge.size)}
+    per = getattr(charge, "per", None)
+    if not isinstance(per, Decimal) or any(segment.basis != "units" for segment in charge.segments()):
+        return None
+    return {"model": "per_unit", "per": plain(per)}
 
 
 def _misfits(card: RateCard, sku_id: str, charge: PriceModel) -> Iterator[str]:
     if sku_id not in _fee_ids(card):
+        for sku in skus_named(card, sku_id):
+            yield from (message for _, message in misfits(sku, charge))
         return
     if not isinstance(charge, Flat):
         yield f'{sku_id} is a fixed amount of a month: write it alone or as {{model: flat, amount: "20.00"}}'
@@ -182,11 +194,6 @@ def _terms(card: RateCard) -> dict[str, CardCommitment | Maximum | Minimum]:
     """The terms of a card that are a fixed amount of a month, by field."""
     terms = {"commitment": card.commitment, "maximum": card.maximum, "minimum": card.minimum}
     return {name: term for name, term in terms.items() if term is not None}
-
-
-def _block(charge: PriceModel) -> Decimal | None:
-    per = getattr(charge, "per", None)
-    return per if isinstance(per, Decimal) else None
 
 
 def skus_named(card: RateCard, sku_id: str) -> list[Sku]:

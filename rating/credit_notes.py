@@ -11,8 +11,10 @@ from typing import Any
 
 from rating.documents import Document, DocumentLine, Draft, identity_of, remaining
 from rating.errors import DocumentError
-from rating.money import currency_exponent, exact_sum, from_scaled, plain, round_to_currency
+from rating.money import currency_exponent, difference, exact_sum, from_scaled, plain, round_to_currency
 from rating.skus import Kind
+from rating.terms.fields import Tax
+from rating.terms.taxes import LineTax, taxes_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def draft_credit_note(request: CreditRequest, invoice: Document, notes: Iterable
             _check(invoice, number, amount, left)
     if not amounts:
         raise DocumentError(f"nothing is left of {invoice.document_id}", document_id=invoice.document_id)
-    lines = tuple(_credit(request, invoice, number, amounts[number]) for number in sorted(amounts))
+    lines = tuple(_credit(request, invoice, number, amounts[number], left[number - 1]) for number in sorted(amounts))
     return Draft(
         identity=request.identity,
         kind="credit_note",
@@ -95,7 +97,7 @@ def _check(invoice: Document, number: int, amount: Decimal, left: tuple[Decimal,
         )
 
 
-def _credit(request: CreditRequest, invoice: Document, number: int, amount: Decimal) -> DocumentLine:
+def _credit(request: CreditRequest, invoice: Document, number: int, amount: Decimal, left: Decimal) -> DocumentLine:
     line = invoice.draft.lines[number - 1]
     given = round_to_currency(-amount, invoice.draft.currency)
     return DocumentLine(
@@ -110,5 +112,16 @@ def _credit(request: CreditRequest, invoice: Document, number: int, amount: Deci
         seller_id=line.seller_id,
         corrects=invoice.document_id,
         corrects_line=number,
+        taxes=_taxes(line, left, exact_sum((left, given)), invoice.draft.currency),
         details=request.line_details.get(number, {}),
     )
+
+
+def _taxes(line: DocumentLine, before: Decimal, after: Decimal, currency: str) -> tuple[LineTax, ...]:
+    """The taxes that are given back with a part of a line: those on what was left of it less those on what is.
+
+    So a line that is credited in full, in however many parts, gives back exactly its taxes.
+    """
+    rates = [Tax(name=tax.name, rate_percent=tax.rate_percent) for tax in line.taxes]
+    left = zip(taxes_on(before, rates, currency), taxes_on(after, rates, currency), strict=True)
+    return tuple(LineTax(old.name, old.rate_percent, difference(new.amount, old.amount)) for old, new in left)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rating.errors import DocumentError
 from rating.money import plain
+from rating.terms.taxes import LineTax
 
 if TYPE_CHECKING:
     from rating.documents import DocumentLine
@@ -38,7 +39,12 @@ def line_data(line: DocumentLine) -> dict[str, Any]:
     """A document line as JSON data; its details stand beside its other fields."""
     data: dict[str, Any] = plain_data(line)
     # With the digits of its currency: 20.00.
-    return {**data.pop("details", {}), **data, "amount": f"{line.amount:f}"}
+    return {**data.pop("details", {}), **data, "amount": f"{line.amount:f}", "taxes": taxes_data(line.taxes)}
+
+
+def taxes_data(taxes: Iterable[LineTax]) -> list[dict[str, str]]:
+    """Taxes as JSON data."""
+    return [{"name": tax.name, "rate_percent": plain(tax.rate_percent), "amount": f"{tax.amount:f}"} for tax in taxes]
 
 
 def parse_line(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,5 +52,8 @@ def parse_line(data: Mapping[str, Any]) -> dict[str, Any]:
     known = ("sku", "meter", "kind", "service_period", "unit", "seller_id", "corrects", "corrects_line")
     found = {name: data[name] for name in known if name in data}
     found |= {name: Decimal(data[name]) for name in _DECIMALS}
-    found["details"] = {name: value for name, value in data.items() if name not in (*known, *_DECIMALS)}
+    found["taxes"] = tuple(
+        LineTax(tax["name"], Decimal(tax["rate_percent"]), Decimal(tax["amount"])) for tax in data["taxes"]
+    )
+    found["details"] = {name: value for name, value in data.items() if name not in (*known, *_DECIMALS, "taxes")}
     return found

@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
-from rating.document_text import line_data, parse_line, plain_data
+from rating.document_text import line_data, parse_line, plain_data, taxes_data
 from rating.errors import DocumentError
 from rating.invoices import Invoice, InvoiceLine
 from rating.money import exact_sum
 from rating.skus import Kind
+from rating.terms.taxes import LineTax, summed
 
 DocumentKind = Literal["invoice", "credit_note"]
 Stage = Literal["draft", "grace", "closed", "final"]
@@ -43,7 +44,7 @@ class DocumentLine:
     """One line of a document. On a credit note `amount` is negative where something is given back.
 
     `corrects` is the document that the line corrects, `corrects_line` the number of the line on it, from 1. `details`
-    explain the amount (tiers, taxes, or what a credit rests on), as plain data.
+    explain the amount (tiers, or what a credit rests on), as plain data; `taxes` are on top of it.
     """
 
     sku: str
@@ -57,6 +58,7 @@ class DocumentLine:
     seller_id: str | None = None
     corrects: str | None = None
     corrects_line: int | None = None
+    taxes: tuple[LineTax, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
@@ -82,6 +84,16 @@ class Draft:
     """The invoice, credited in full, that an invoice takes the place of."""
     reason: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def taxes(self) -> tuple[LineTax, ...]:
+        """The taxes of all lines, by name and rate."""
+        return summed(tax for line in self.lines for tax in line.taxes)
+
+    @property
+    def total_with_taxes(self) -> Decimal:
+        """What is to be paid, or given back: the total and the taxes of all lines."""
+        return exact_sum((self.total, *(tax.amount for tax in self.taxes)))
 
 
 class SeriesEnd(NamedTuple):
@@ -127,6 +139,8 @@ class Document:
             "period": draft.period,
             "currency": draft.currency,
             "total": f"{draft.total:f}",
+            "taxes": taxes_data(draft.taxes),
+            "total_with_taxes": f"{draft.total_with_taxes:f}",
             "corrects": draft.corrects,
             "replaces": draft.replaces,
             "reason": draft.reason,
@@ -143,7 +157,8 @@ class Document:
 
 _HEAD = frozenset({"format", "document_id", "issuer", "number", "issued_at", "issued_by", "previous_hash"})
 _BODY = frozenset(
-    {"identity", "kind", "tenant_id", "period", "currency", "total", "corrects", "replaces", "reason", "lines"}
+    {"identity", "kind", "tenant_id", "period", "currency", "total", "taxes", "total_with_taxes"}
+    | {"corrects", "replaces", "reason", "lines"}
 )
 
 

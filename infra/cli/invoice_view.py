@@ -1,8 +1,12 @@
 """An invoice for people and for programs."""
 
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
+from rich.markup import escape
+
 from infra.cli.output import console, table
+from rating.documents import Draft
 from rating.invoice_tiers import InvoiceTier
 from rating.invoices import Invoice, InvoiceLine
 from rating.terms.taxes import LineTax
@@ -84,30 +88,43 @@ def show_invoice(invoice: Invoice, state: str | None = None) -> None:
     for line in invoice.lines:
         period = "" if line.service_period == invoice.period else f" ({line.kind} for {line.service_period})"
         lines.add_row(line.sku + period, quantity_text(line.quantity), line.unit, money(line.amount, invoice.currency))
-        if len(line.tiers) > 1 or any(_is_worth_saying(tier, line) for tier in line.tiers):
-            for tier in line.tiers:
-                has_quantity = tier.kind in ("tier", "included")
-                cells = (
-                    f"  {_tier_text(tier)}",
-                    quantity_text(tier.quantity) if has_quantity else "",
-                    tier.unit if has_quantity and tier.unit != line.unit else "",
-                    format_decimal(tier.amount),
-                )
-                lines.add_row(*cells, style="dim")
+        for cells in tier_rows(line.tiers, line.unit):
+            lines.add_row(*cells, style="dim")
     lines.add_section()
-    if invoice.taxes:
-        lines.add_row("net", "", "", money(invoice.total, invoice.currency))
-    for tax in invoice.taxes:
-        lines.add_row(f"{tax.name} {format_decimal(tax.rate_percent)} %", "", "", money(tax.amount, invoice.currency))
-    lines.add_row("[bold]total[/]", "", "", f"[bold]{money(invoice.total_with_taxes, invoice.currency)}[/]")
+    for cells in total_rows(invoice):
+        lines.add_row(*cells)
     console.print(lines)
     for each in invoice.unrated:
         console.print(f"  not yet priced: {quantity_text(each.quantity)} {each.unit} of {each.meter}")
 
 
-def _is_worth_saying(tier: InvoiceTier, line: InvoiceLine) -> bool:
+def tier_rows(tiers: Sequence[InvoiceTier], unit: str) -> Iterator[tuple[str, str, str, str]]:
+    """The cells that say how the amount of a line in `unit` came about; none where a price per unit is all of it."""
+    if len(tiers) < 2 and not any(_is_worth_saying(tier, unit) for tier in tiers):
+        return
+    for tier in tiers:
+        has_quantity = tier.kind in ("tier", "included")
+        yield (
+            f"  {_tier_text(tier)}",
+            quantity_text(tier.quantity) if has_quantity else "",
+            tier.unit if has_quantity and tier.unit != unit else "",
+            format_decimal(tier.amount),
+        )
+
+
+def total_rows(invoice: Invoice | Draft) -> Iterator[tuple[str, str, str, str]]:
+    """The cells below the lines: the taxes, if there are any, and what is to be paid."""
+    if invoice.taxes:
+        yield "net", "", "", money(invoice.total, invoice.currency)
+    for tax in invoice.taxes:
+        name = escape(f"{tax.name} {format_decimal(tax.rate_percent)} %")
+        yield name, "", "", money(tax.amount, invoice.currency)
+    yield "[bold]total[/]", "", "", f"[bold]{money(invoice.total_with_taxes, invoice.currency)}[/]"
+
+
+def _is_worth_saying(tier: InvoiceTier, unit: str) -> bool:
     """Whether a line's only tier says more than a price per unit."""
-    return tier.unit != line.unit or tier.basis != "units" or bool(tier.lower)
+    return tier.unit != unit or tier.basis != "units" or bool(tier.lower)
 
 
 def _tier_text(tier: InvoiceTier) -> str:

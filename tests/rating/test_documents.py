@@ -260,3 +260,27 @@ def test_a_float_cannot_stand_on_a_document() -> None:
     draft = replace(draft_invoice(invoice(), {}), details={"measured": 0.5})
     with pytest.raises(DocumentError, match="a float cannot stand on a document"):
         only(draft).text()
+
+
+@given(st.lists(st.integers(1, 20_000), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=25)
+def test_credits_in_parts_give_back_exactly_the_taxes_of_a_line(cents: list[int]) -> None:
+    taxed = card(
+        sku("a", "output", per_unit("0.99")),
+        tax=[{"name": "VAT", "rate_percent": "19"}, {"name": "city", "rate_percent": "0.7"}],
+    )
+    records = rate(taxed, [(key(), START, {"output_text": Decimal(211)})])
+    document = only(draft_invoice(build_invoice("acme", PERIOD, "USD", records, [taxed]), {}))
+    assert parse_document(document.text()) == document
+    assert [(tax.name, str(tax.amount)) for tax in document.draft.taxes] == [("VAT", "39.69"), ("city", "1.46")]
+    assert str(document.draft.total_with_taxes) == "250.04"
+    notes: list[Draft] = []
+    for number, each in enumerate([*cents, None]):
+        asked = request(None if each is None else {1: str(Decimal(each).scaleb(-2))}, str(number))
+        try:
+            notes.append(draft_credit_note(asked, document, notes))
+        except DocumentError:
+            continue
+    assert exact_sum(note.total_with_taxes for note in notes) == -document.draft.total_with_taxes
+    for note in notes:
+        assert note.total_with_taxes <= note.total

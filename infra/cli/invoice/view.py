@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from infra.cli.invoice_view import money, quantity_text
+from infra.cli.invoice_view import money, quantity_text, tier_rows, total_rows
 from infra.cli.output import console, table
+from rating.invoice_tiers import InvoiceTier
 
 if TYPE_CHECKING:
     from rating.documents import Document, DocumentLine, Stage
@@ -51,23 +52,30 @@ def show_document(document: Document, *, explain: bool = True) -> None:
             escape(line.unit) if quantity else "",
             money(line.amount, draft.currency),
         )
-        tiers = line.details.get("tiers", ()) if explain else ()
-        for tier in tiers if len(tiers) > 1 else ():
-            made.add_row(
-                f"     {escape(_tier_text(tier))}", quantity_text_of(tier), "", str(tier["amount"]), style="dim"
-            )
+        for cells in tier_rows(_tiers(line), line.unit) if explain else ():
+            made.add_row(f"   {cells[0]}", *cells[1:], style="dim")
     made.add_section()
-    made.add_row("[bold]total[/]", "", "", f"[bold]{money(draft.total, draft.currency)}[/]")
+    for cells in total_rows(draft):
+        made.add_row(*cells)
     console.print(made)
     for note in _remarks(document):
         console.print(f"  {note}", markup=False, soft_wrap=True)
 
 
-def quantity_text_of(tier: Mapping[str, Any]) -> str:
-    """The quantity of a tier that stands on a document."""
-    from schemas.decimals import parse_decimal
+def _tiers(line: DocumentLine) -> list[InvoiceTier]:
+    """The tiers that stand on a document as plain data."""
+    return [
+        InvoiceTier(**{name: _value(name, value) for name, value in tier.items() if name in _TIER_FIELDS})
+        for tier in ({"upper": None, **each} for each in line.details.get("tiers", ()))
+    ]
 
-    return quantity_text(parse_decimal(tier["quantity"]))
+
+_TIER_FIELDS = frozenset(InvoiceTier.__dataclass_fields__)
+_DECIMALS = frozenset({"lower", "upper", "quantity", "unit_price", "per", "amount"})
+
+
+def _value(name: str, value: Any) -> Any:
+    return Decimal(value) if name in _DECIMALS and value is not None else value
 
 
 def _remark(line: DocumentLine, period: str) -> str:
@@ -87,10 +95,3 @@ def _remarks(document: Document) -> list[str]:
     for each in draft.details.get("unrated", ()):
         found.append(f"not priced: {each['quantity']} {each['unit']} of {each['meter']}")
     return found
-
-
-def _tier_text(tier: Mapping[str, Any]) -> str:
-    reach = f"up to {tier['upper']}" if "upper" in tier else f"above {tier['lower']}"
-    own = ", own price" if "override" in tier else ""
-    kind = tier.get("kind", "tier")
-    return f"{'' if kind == 'tier' else kind + ', '}{reach} at {tier['unit_price']} per {tier['per']}{own}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 log = get_logger(__name__)
+
+RATED_COLUMNS: Final = (
+    "tenant_id, sku, meter, kind, window_kind, window_start, window_end, billing_period, service_period, quantity, unit, "
+    "amount, currency, card_id, card_version, provisional, dimensions, seller_id"
+)
+"""The columns of the view `rated` that make a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +91,16 @@ def load_rated(client: Client, tenant_id: str, period: str) -> list[RatedLine]:
     """The last record of each key that is billed to a tenant in a billing period."""
     with store_errors("reading rated records"):
         rows = client.query(
-            "SELECT tenant_id, sku, meter, kind, window_kind, window_start, window_end, billing_period, service_period, "
-            "quantity, unit, amount, currency, card_id, card_version, provisional, dimensions, seller_id FROM rated "
-            "WHERE tenant_id = {tenant:String} AND billing_period = {period:String} "
+            f"SELECT {RATED_COLUMNS} FROM rated WHERE tenant_id = {{tenant:String}} AND billing_period = {{period:String}} "
             "ORDER BY service_period, sku, kind, window_kind, window_start",
             parameters={"tenant": tenant_id, "period": period},
             tz_mode="aware",
         ).named_results()
-        return [_line(row) for row in rows]
+        return [rated_line(row) for row in rows]
 
 
-def _line(row: dict[str, Any]) -> RatedLine:
+def rated_line(row: dict[str, Any]) -> RatedLine:
+    """The record in a row of RATED_COLUMNS."""
     # ClickHouse has '' where the record has no value.
     absent = {name: row[name] or None for name in ("currency", "card_id", "seller_id")}
     return RatedLine(**{**row, **absent, "dimensions": dict(row["dimensions"])})

@@ -1,9 +1,10 @@
 """Sending a trace or a synthetic workload into the log, with progress."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import pyarrow as pa
 
@@ -11,6 +12,7 @@ from infra.cli.outlet import Interrupt, Outlet, Sent
 from infra.cli.output import remark
 from infra.config import Settings
 from producers.trace import Trace
+from producers.workload.reservations import Reservations
 from producers.workload.workload import Workload
 from schemas.kinds import Kind
 from schemas.source_rejects import SourceReject
@@ -79,10 +81,17 @@ def feed_trace(settings: Settings, trace: Trace, advance: Advance, interrupt: In
     return Fed(delivered, 0, tuple(rejected), rejected_rows, time.monotonic() - began, sent, signal)
 
 
-def feed_workload(settings: Settings, workload: Workload, advance: Advance, interrupt: Interrupt | None = None) -> Fed:
-    """Send a workload's events and GPU samples. Raises DeliveryError when the broker did not take everything, unless it
-    is interrupted."""
-    flow: Iterable[tuple[Kind, pa.RecordBatch]] = workload.flow()
+def feed_workload(
+    settings: Settings,
+    workload: Workload,
+    advance: Advance,
+    interrupt: Interrupt | None = None,
+    reservations: Sequence[Reservations] = (),
+) -> Fed:
+    """Send a workload's events and GPU samples, after what tenants reserve beside it. Raises DeliveryError when the
+    broker did not take everything, unless it is interrupted."""
+    reserved = ((Kind.TOKEN_USAGE, each.batch()) for each in reservations)
+    flow: Iterable[tuple[Kind, pa.RecordBatch]] = chain(reserved, workload.flow())
     if workload.requests <= _MADE_BEFORE:
         flow = list(flow)
     began = time.monotonic()

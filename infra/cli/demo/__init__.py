@@ -23,7 +23,7 @@ Examples:
 @click.option(
     "--trace", type=click.Path(path_type=Path, dir_okay=False), help="replay this trace (Azure, Mooncake, BurstGPT)"
 )
-@click.option("--tenants", type=click.IntRange(1), default=8, show_default=True, help="number of tenants")
+@click.option("--tenants", type=click.IntRange(1), default=12, show_default=True, help="number of tenants")
 @click.option("--models", type=click.IntRange(1), default=4, show_default=True, help="number of models")
 @click.option("--seed", type=int, default=0, show_default=True, help="equal seeds give equal results")
 @click.option(

@@ -22,6 +22,7 @@ from infra.errors import ConfigurationError
 from infra.lag import wait_until_read
 from producers.control import ControlWriter
 from producers.trace import Trace
+from producers.workload.reservations import NODES, STORAGE, Reservations
 from producers.workload.workload import Workload
 from schemas.source_rejects import SourceReject
 from sinks.kafka_log import group_of
@@ -29,8 +30,22 @@ from sinks.runner import topic_sinks
 from streams.transactions import group_id
 
 _STANDARD = EXAMPLES / "standard.yaml"
-_FOREIGN = {5: "enterprise.yaml", 6: "yen.yaml", 7: "dinar.yaml"}
-"""Tenants of the synthetic workload that are charged in other currencies, by number."""
+_CARDS = {
+    1: "gpu-hours.yaml",
+    2: "fine-tuning.yaml",
+    3: "long-context.yaml",
+    4: "off-peak.yaml",
+    5: "enterprise.yaml",
+    6: "yen.yaml",
+    7: "dinar.yaml",
+    8: "api-calls.yaml",
+    9: "workflows.yaml",
+    10: "nodes.yaml",
+    11: "storage.yaml",
+}
+"""The example cards of the synthetic workload's tenants, by number; the others have the standard card."""
+_RESERVED = {10: NODES, 11: STORAGE}
+"""What tenants reserve beside their requests, by number."""
 _AUTHOR = "demo"
 _READ_TIMEOUT_S = 1800.0
 
@@ -84,11 +99,16 @@ def trace_input(trace: Trace, card: Path) -> Input:
 
 
 def workload_input(workload: Workload, card: Path | None) -> Input:
-    """The synthetic workload as input; without a card of its own, some tenants are charged in other currencies."""
+    """The synthetic workload as input; without a card for all, every example card charges a tenant."""
     tenants = workload.tenant_ids
-    cards = {tenant: card or EXAMPLES / _FOREIGN.get(number, _STANDARD.name) for number, tenant in enumerate(tenants)}
+    cards = {tenant: card or EXAMPLES / _CARDS.get(number, _STANDARD.name) for number, tenant in enumerate(tenants)}
+    reserved = [
+        Reservations(workload.seed, tenants[number], what, workload.start, workload.hours)
+        for number, what in _RESERVED.items()
+        if card is None and number < len(tenants)
+    ]
     return Input(
-        lambda settings, advance: feed_workload(settings, workload, advance),
+        lambda settings, advance: feed_workload(settings, workload, advance, reservations=reserved),
         None,
         tenants,
         _month(workload.start),

@@ -135,6 +135,14 @@ def narrowed(match: Match, choice: Choice) -> tuple[Match, bool]:
     return match.model_copy(update=fields), is_reachable
 
 
+def times_text(cell: CellOf) -> str:
+    """When a cell holds, for people: `mon-fri 08:00-20:00 Europe/Berlin`; empty for always."""
+    return ", ".join(
+        f"{'other times' if bucket == NO_BUCKET else selector.buckets[bucket].hours_text} {selector.time_zone}"
+        for selector, bucket in cell.times
+    )
+
+
 def _bucket_text(selector: TimeOfDay, bucket: int) -> str:
     if bucket == NO_BUCKET:
         return "other"

@@ -112,9 +112,14 @@ class TimeBucket(Document):
 
     @property
     def text(self) -> str:
-        """Its days and hours: `mon-fri-08:00-20:00`."""
+        """Its days and hours as a part of an id: `mon-fri-08:00-20:00`."""
+        return self.hours_text.replace(" ", "-")
+
+    @property
+    def hours_text(self) -> str:
+        """Its days and hours for people: `mon-fri 08:00-20:00`."""
         hours = "" if self.begins == "00:00" and self.ends == "24:00" else f"{self.begins}-{self.ends}"
-        return "-".join(part for part in (_days_text(self.days), hours) if part) or "all-day"
+        return " ".join(part for part in (_days_text(self.days), hours) if part) or "all day"
 
 
 class TimeOfDay(Selector):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rating.card_fields import instant_text
-from rating.cards import RateCard
+from rating.cards import RateCard, Sku
 from rating.catalog import EVERYONE, Catalog
 from rating.money import plain
 from rating.price_text import price_text
+from rating.selectors.cells import times_text
 from rating.windows import WindowSize
 
 _END = datetime(2200, 1, 1, tzinfo=UTC)
@@ -85,11 +85,15 @@ def no_version_from(catalog: Catalog, card: RateCard) -> datetime | None:
     return None if holds else end
 
 
-def match_text(constraints: Iterable[tuple[str, str]], above: int | None = None, up_to: int | None = None) -> str:
-    """What usage a SKU is for, in one line; empty for all."""
-    words = [f"{name} {value}" for name, value in constraints]
-    words += [f"input above {above:,}"] if above is not None else []
-    words += [f"input up to {up_to:,}"] if up_to is not None else []
+def match_text(sku: Sku) -> str:
+    """What usage a SKU, or a cell of it, is for, in one line; empty for all."""
+    words = [f"{name} {value}" for name, value in sku.match.constraints().items()]
+    context = sku.match.context_bracket
+    if context is not None:
+        words += [f"input above {context.above:,}"] if context.above is not None else []
+        words += [f"input up to {context.up_to:,}"] if context.up_to is not None else []
+    if sku.cell is not None and sku.cell.times:
+        words.append(times_text(sku.cell))
     return ", ".join(words)
 
 
@@ -110,10 +114,7 @@ def _prices(card: RateCard) -> dict[str, str]:
     """Price by what it is for."""
     found: dict[str, str] = {}
     for sku in card.cells:
-        context = sku.match.context_bracket
-        what = match_text(
-            sku.match.constraints().items(), context.above if context else None, context.up_to if context else None
-        )
+        what = match_text(sku)
         name = f"{sku.sku} ({what})" if what else sku.sku
         found[name] = price_text(sku)
     found |= {fee.sku: f"{plain(fee.amount)} a month" for fee in card.flat_fees}

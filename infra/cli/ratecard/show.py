@@ -16,7 +16,7 @@ from infra.cli.reach import require_topics
 from infra.config import Settings
 from infra.errors import ConfigurationError
 from rating.card_fields import instant_text
-from rating.cards import RateCard, Sku
+from rating.cards import RateCard
 from rating.catalog import EVERYONE
 from rating.price_text import price_rows, terms_texts
 from rating.terms.words import term_rows
@@ -138,7 +138,7 @@ def show_card(card: RateCard) -> None:
     for sku in card.cells:
         for number, row in enumerate(price_rows(sku)):
             first = number == 0
-            made.add_row(escape(sku.sku) if first else "", escape(_for(sku)) if first else "", *map(escape, row))
+            made.add_row(escape(sku.sku) if first else "", escape(match_text(sku)) if first else "", *map(escape, row))
     for term in term_rows(card):
         made.add_row(escape(term.sku), "", term.amount, term.per, escape(term.meaning))
     if card.description:
@@ -151,9 +151,3 @@ def show_card(card: RateCard) -> None:
     console.print(f"Charged requests: {', '.join(card.charge_status) or 'none'}")
     if card.not_charged:
         console.print(f"Not charged: {', '.join(card.not_charged)}")
-
-
-def _for(sku: Sku) -> str:
-    context = sku.match.context_bracket
-    above, up_to = (context.above, context.up_to) if context else (None, None)
-    return match_text(sku.match.constraints().items(), above, up_to)

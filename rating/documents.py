@@ -118,9 +118,14 @@ class Document:
     issued_by: str
     previous_hash: str | None
     draft: Draft
+    stored: str | None = field(default=None, compare=False, repr=False)
+    """The text that it was read from. It is kept, since a later version of this program would write another one."""
 
     def text(self) -> str:
         """The document as canonical JSON: what is stored, and what its hash is of. Money and quantities are text."""
+        return self._written() if self.stored is None else self.stored
+
+    def _written(self) -> str:
         draft = self.draft
         head = {
             "format": FORMAT,
@@ -196,6 +201,7 @@ def parse_document(text: str) -> Document:
             issued_by=data["issued_by"],
             previous_hash=data.get("previous_hash"),
             draft=draft,
+            stored=text,
         )
     except (ValueError, KeyError, TypeError, ArithmeticError) as error:
         if isinstance(error, DocumentError):

@@ -120,6 +120,12 @@ def round_to_currency(amount: Decimal | int, currency: str) -> Decimal:
     return exact_decimal(amount).quantize(step, context=_ROUNDING)
 
 
+def fraction_to_currency(amount: Fraction, currency: str) -> Decimal:
+    """An exact amount rounded once, half away from zero, to the decimals of the currency."""
+    decimals = currency_exponent(currency)
+    return from_scaled(round_half_away(amount.numerator * 10**decimals, amount.denominator), decimals)
+
+
 def plain(value: Decimal) -> str:
     """A decimal in plain notation without exponent and trailing zeros: 0.150 is '0.15', 0E-12 is '0'."""
     text = format(value, "f")

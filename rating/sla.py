@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Literal
+from fractions import Fraction
+from math import ceil
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
+from rating import patterns
 from rating.card_fields import Integer, PlainSku
 from rating.errors import CardProblem
 from rating.match import Document, Match
 from rating.models.base import Quantity
-from rating.money import plain
+from rating.money import fraction_to_currency, plain, q12
 from rating.percent import Percent
 from rating.terms.fields import LineId
 
@@ -60,9 +64,10 @@ class SlaTerm(Document):
         """The value that the measured one must be worse than for a credit."""
         return self.target if credit.worse_than is None else credit.worse_than
 
-    def is_worse(self, measured: Decimal, limit: Decimal) -> bool:
+    def is_worse(self, measured: Decimal | Fraction, limit: Decimal) -> bool:
         """Whether a measured value is worse than a limit."""
-        return measured > limit if self.metric in LATENCIES else measured < limit
+        value, bound = Fraction(measured), Fraction(limit)
+        return value > bound if self.metric in LATENCIES else value < bound
 
 
 def sla_problems(terms: Sequence[tuple[int, SlaTerm]]) -> Iterator[CardProblem]:
@@ -109,3 +114,96 @@ def _problems(term: SlaTerm) -> Iterator[tuple[tuple[str | int, ...], str]]:
                 f"{plain(credit.percent)} is not more than {plain(before.percent)} for less: a greater shortfall gives more",
             )
         before = credit
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of one service level in a period: the exact value, None where nothing was, and of how many
+    requests."""
+
+    value: Fraction | None
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a service level was kept. `credit` is what is given for it: None when it was kept, or cannot be judged."""
+
+    term: SlaTerm
+    measured: Measured
+    credit: SlaCredit | None
+
+    @property
+    def judged(self) -> bool:
+        """Whether enough requests were measured."""
+        return self.measured.value is not None and self.measured.requests >= self.term.minimum_requests
+
+    def evidence(self) -> dict[str, Any]:
+        """What a credit rests on, as plain data: the promise, what was measured, and what is given for it."""
+        term, value = self.term, self.measured.value
+        return {
+            "sku": term.sku,
+            "metric": term.metric,
+            "percentile": None if term.percentile is None else plain(term.percentile),
+            "target": plain(term.target),
+            "measured": None if value is None else plain(q12(value)),
+            "requests": self.measured.requests,
+            "match": term.match.constraints(),
+            "credit_percent": None if self.credit is None else plain(self.credit.percent),
+        }
+
+
+def judge(term: SlaTerm, measured: Measured) -> Verdict:
+    """Whether a service level was kept in a period, by what was measured of it."""
+    verdict = Verdict(term, measured, None)
+    if not verdict.judged or measured.value is None:
+        return verdict
+    missed = [credit for credit in term.credits if term.is_worse(measured.value, term.limit(credit))]
+    return Verdict(term, measured, missed[-1]) if missed else verdict
+
+
+def rank(term: SlaTerm, requests: int) -> int:
+    """Which of the requests, from the best to the worst and counted from 1, tells the measured value: the smallest number
+    of them that is at least the term's percentile of all (nearest rank). 0 without requests."""
+    share = Fraction(term.percentile or 0) / 100
+    return ceil(share * requests)
+
+
+def credits_of(
+    verdict: Verdict, lines: Sequence[ChargedLine], left: Sequence[Decimal], currency: str
+) -> dict[int, Decimal]:
+    """What is credited of each line of an invoice for a missed service level, by the number of the line, from 1.
+
+    Of each line of usage that the term credits its percentage, rounded once to the currency, and never more than `left`,
+    what credit notes have left of the line so far.
+    """
+    if verdict.credit is None:
+        return {}
+    found = {}
+    for number, (line, rest) in enumerate(zip(lines, left, strict=True), 1):
+        if line.kind != "usage" or not any(patterns.matches(pattern, line.sku) for pattern in verdict.term.skus):
+            continue
+        exact = Fraction(line.amount) * Fraction(verdict.credit.percent) / 100
+        amount = min(fraction_to_currency(exact, currency), rest)
+        if amount > 0:
+            found[number] = amount
+    return found
+
+
+class ChargedLine(Protocol):
+    """A line of an invoice, or of the document of one."""
+
+    @property
+    def sku(self) -> str:
+        """The line's id."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What sort of line it is."""
+        ...
+
+    @property
+    def amount(self) -> Decimal:
+        """What it costs, rounded to the currency."""
+        ...

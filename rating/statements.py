@@ -20,8 +20,8 @@ from rating.money import (
     currency_exponent,
     difference,
     exact_sum,
+    fraction_to_currency,
     from_scaled,
-    round_half_away,
     round_to_currency,
 )
 from rating.rated import RatedLine
@@ -172,7 +172,7 @@ def invoice_lines(
                 unit=group[-1].unit,
                 gross=round_to_currency(exact, currency),
                 share_percents=part.percents,
-                seller_amount=None if part.seller is None else _rounded(part.seller, currency),
+                seller_amount=None if part.seller is None else fraction_to_currency(part.seller, currency),
                 document_id=document_id,
             )
         )
@@ -231,11 +231,5 @@ def _seller_of(left: Decimal, original: DocumentLine, part: Part, currency: str)
     if part.seller is None:
         return None
     if left == original.amount or not part.amount:
-        return _rounded(part.seller, currency)
-    return _rounded(Fraction(left) * part.seller / part.amount, currency)
-
-
-def _rounded(exact: Fraction, currency: str) -> Decimal:
-    """An exact amount rounded once to the currency."""
-    decimals = currency_exponent(currency)
-    return from_scaled(round_half_away(exact.numerator * 10**decimals, exact.denominator), decimals)
+        return fraction_to_currency(part.seller, currency)
+    return fraction_to_currency(Fraction(left) * part.seller / part.amount, currency)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
-from rating.aggregations.gathered import Gathered, Quantity, merged, single, total_of
+from rating.aggregations.gathered import Gathered, Quantity, merged, single
 from rating.aggregations.registry import series_for
 from rating.catalog import Catalog
 from rating.errors import MeterError, PeriodError
@@ -108,14 +108,21 @@ class TenantPeriod:
         self._levels_before = opening
         self._levels.carry(opening)
 
-    def level_changes(self, meters: frozenset[str]) -> dict[LevelId, int]:
-        """The sums of the period's own changes of levels, by the billing period they are booked in."""
+    def gathered(self, key: UsageKey, hour: int, booked: str | None, meter_name: str) -> Gathered:
+        """What was gathered of a meter so far, to be read only; nothing where there are plain quantities alone."""
+        cells = self._cells if booked is None else self._late_cells.get(booked, {})
+        found = cells.get((key, hour), {}).get(meter_name)
+        return found if isinstance(found, Gathered) else Gathered()
+
+    def level_changes(self, meters: frozenset[str] | None = None) -> dict[LevelId, int]:
+        """What the period's own usage changes of levels, by where it is booked; `meters` None: of all custom meters."""
         found: dict[LevelId, int] = {}
         for booked, cells in [(None, self._cells), *self._late_cells.items()]:
             for (key, _), quantities in cells.items():
-                for name in meters & quantities.keys():
-                    level = LevelId(key, name, booked)
-                    found[level] = found.get(level, 0) + total_of(quantities[name])
+                for name, quantity in quantities.items():
+                    if isinstance(quantity, Gathered) and (is_custom(name) if meters is None else name in meters):
+                        level = LevelId(key, name, booked)
+                        found[level] = found.get(level, 0) + quantity.total
         return found
 
     def lines(

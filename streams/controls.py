@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import orjson
 
 from infra.config import Settings
+from rating.aggregations.demands import Demand
 from rating.cards import RateCard, parse_card
 from rating.catalog import EVERYONE, Assignment, Catalog
 from rating.errors import CardError, CardProblem, PeriodError
@@ -16,7 +17,7 @@ from streams.outcomes import NEVER_US, TimeRules
 from streams.transactions import OutgoingRecord
 
 T = TypeVar("T")
-_CARD, _ASSIGNMENT = "card", "assignment"
+_CARD, _ASSIGNMENT, _GATHERED = "card", "assignment", "gathered"
 
 
 def tick_source(settings: Settings) -> str:
@@ -31,7 +32,7 @@ class Controls:
     invoiced stays, whatever is published afterwards.
     """
 
-    KINDS = frozenset({_CARD, _ASSIGNMENT})
+    KINDS = frozenset({_CARD, _ASSIGNMENT, _GATHERED})
 
     def __init__(self, settings: Settings, rules: TimeRules, partition: int) -> None:
         """`partition`: the one that assigned tenants must belong to."""
@@ -49,6 +50,7 @@ class Controls:
         if changed is not self.catalog:
             self.catalog = changed
             self._changed[orjson.dumps([_CARD, card.id, card.version])] = [record.card, not_before]
+            self._gather(watermark_us)
 
     def assign(self, record: AccountAssigned, watermark_us: int) -> None:
         """A tenant gets a card for a time. Raises RatingError for times that can't work and on the wrong partition."""
@@ -71,12 +73,25 @@ class Controls:
             key = orjson.dumps([_ASSIGNMENT, record.tenant_id, first])
             payload: list[object] = [record.tenant_id, record.card_id, first, last]
             self._changed[key] = [*payload, overrides.document()] if overrides else payload
+            self._gather(watermark_us)
+
+    def _gather(self, watermark_us: int) -> None:
+        """What no card asked for before is gathered from the window after the watermark on, of which nothing was read."""
+        before = self.catalog.gathered_from
+        first = 0 if watermark_us == NEVER_US else self._rules.window.index_of_us(watermark_us) + 1
+        self.catalog = self.catalog.gathering(first)
+        for demand, hour in self.catalog.gathered_from.items():
+            if demand not in before:
+                self._changed[orjson.dumps([_GATHERED, *demand])] = [*demand, hour]
 
     def restore(self, kind: str, payload: list[Any]) -> None:
         """Put back one card or assignment; they may come in any order."""
         if kind == _CARD:
             document, not_before = payload
             self.catalog = self.catalog.with_card(self._parse(document), not_before)
+        elif kind == _GATHERED:
+            what, meter, hour = payload
+            self.catalog = self.catalog.with_gathered({Demand(what, meter): hour})
         else:
             tenant_id, card_id, first, last, *overrides = payload
             assignment = Assignment(

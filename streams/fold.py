@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rating.aggregations.gathered import Gathered
 from rating.usage import UsageKey
 from streams.kernels import I32, I64, U8, find_slots, fold
 
@@ -23,12 +24,15 @@ Profile = tuple[str, str, str, str, str, str, int, str]
 
 @dataclass(frozen=True, slots=True)
 class AddedUsage:
-    """What one usage key gained in one hour: the leaf meters as integers in their smallest unit, and custom meters."""
+    """What one usage key gained in one hour: the leaf meters as integers in their smallest unit, and what was gathered.
+
+    `custom` holds custom meters, and the ids of leaf meters where a card asks for them.
+    """
 
     key: UsageKey
     hour: int
     meters: list[int]
-    custom: dict[str, int]
+    custom: dict[str, Gathered]
 
 
 class Additions:
@@ -41,7 +45,7 @@ class Additions:
         self._profiles: dict[Profile, int] = {}
         self.rows = 0
         self._used = 0
-        self._custom: dict[int, dict[str, int]] = {}
+        self._custom: dict[int, dict[str, Gathered]] = {}
         self._large: dict[int, dict[int, int]] = {}
         self._tenant_names: list[str] = []
         self._profile_list: list[Profile] = []
@@ -85,10 +89,13 @@ class Additions:
             quantities = self._add_large(slots, quantities)
         fold(slots, quantities, self._sums)
 
-    def add_custom(self, slot: int, name: str, quantity: int) -> None:
-        """Add one row's custom meter, in billionths."""
+    def gathered(self, slot: int, name: str) -> Gathered:
+        """What is gathered of a meter in a slot, to be added to."""
         meters = self._custom.setdefault(slot, {})
-        meters[name] = meters.get(name, 0) + quantity
+        found = meters.get(name)
+        if found is None:
+            found = meters[name] = Gathered()
+        return found
 
     def key(self, slot: int) -> tuple[UsageKey, int]:
         """The usage key and hour of a slot."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from rating.aggregations.gathered import Gathered, Quantity, merged
 from rating.meters import LEAF_NAMES
 
 _LARGEST_JSON = (1 << 63) - 1
@@ -12,10 +13,14 @@ def added(total: list[int] | None, meters: list[int]) -> list[int]:
     return list(meters) if total is None else [old + new for old, new in zip(total, meters, strict=True)]
 
 
-def named(meters: Iterable[int], custom: Mapping[str, int]) -> dict[str, int]:
-    """The leaf meters other than zero by name, with the custom ones, each in its smallest unit."""
-    quantities = {name: quantity for name, quantity in zip(LEAF_NAMES, meters, strict=True) if quantity}
-    quantities.update((name, quantity) for name, quantity in custom.items() if quantity)
+def named(meters: Iterable[int], gathered: Mapping[str, Gathered]) -> dict[str, Quantity]:
+    """The leaf meters other than zero by name, with what was gathered of them and of custom ones."""
+    quantities: dict[str, Quantity] = {
+        name: quantity for name, quantity in zip(LEAF_NAMES, meters, strict=True) if quantity
+    }
+    for name, more in gathered.items():
+        if more:
+            quantities[name] = merged(quantities[name], more) if name in quantities else more
     return quantities
 
 

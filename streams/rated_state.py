@@ -16,31 +16,26 @@ from rating.catalog import EVERYONE, Catalog
 from rating.period import TenantPeriod
 from rating.rated import RatedLine
 from rating.terms.opening import CARRIED_IN
-from rating.usage import UsageKey
 from schemas.decimals import format_decimal
 from schemas.instants import format_instant
 from schemas.rated import encode_rated, rated_headers, record_key
 from streams.fold import Additions
-from streams.meters import METERS
+from streams.levels import LEVEL, LevelBook
 from streams.openings import OPENING, Openings
 from streams.outcomes import NEVER_US, TimeRules
-from streams.quantities import added, named, state_number, state_numbers
 from streams.rerating import NO_ORDERS, Corrections, Orders
+from streams.totals import Totals
 from streams.transactions import OutgoingRecord
 from streams.unpriced import UnpricedTotals, UnpricedUsage
 
-_USAGE, _UNITS, _EMITTED = "usage", "units", "emitted"
+_EMITTED = "emitted"
 _REVISION_BITS = 40
 
 PeriodKey = tuple[str, str]
 """Tenant and period of service."""
-Cell = tuple[UsageKey, int, str]
-"""Where usage is counted: key, window, and the period it is booked in ("" when it came before its own closed)."""
 Emitted = tuple[int, str, str | None, str | None, int | None, bool, str | None]
 """What was last published under a key: revision, quantity, amount, card id, card version, provisional, and the allowance
 that its line took over from the period before."""
-Total = tuple[list[int], dict[str, int]]
-"""The leaf meters in their smallest units, and custom meters in billionths."""
 
 
 class RatedState:
@@ -54,17 +49,21 @@ class RatedState:
         self._state_topic, self._rated_topic = settings.topics.state, settings.topics.usage_rated
         self._event_source = f"{settings.deployment}/{source.topic}/{partition}"
         self._rules = rules
-        self._totals: dict[PeriodKey, dict[Cell, Total]] = {}
+        self._totals = Totals(rules.window, self._state_topic, partition)
+        self._levels = LevelBook()
         self._emitted: dict[PeriodKey, dict[bytes, Emitted]] = {}
         self._periods: dict[PeriodKey, TenantPeriod] = {}
         self._begun: set[str] = set()
-        self.cells = 0
-        """How many totals are held."""
         self._generation = -1
         self._watermark_us = NEVER_US
         self._unpriced = UnpricedTotals()
         self._openings = Openings()
         self._corrections = Corrections()
+
+    @property
+    def cells(self) -> int:
+        """How many totals are held."""
+        return self._totals.cells
 
     @property
     def begun(self) -> list[str]:
@@ -83,15 +82,10 @@ class RatedState:
         if kind == OPENING:
             self._openings.restore(key, payload)
             return
-        if kind == _UNITS:
-            *key_parts, hour, booked, name = key
-            meters, custom = [0] * METERS, {str(name): int(payload[0])}  # type: ignore[call-overload]
-        else:
-            *key_parts, hour, booked = key
-            meters, custom = [int(quantity) for quantity in payload], {}  # type: ignore[call-overload]
-            meters += [0] * (METERS - len(meters))  # written before the last meters were added
-        usage_key = UsageKey(*key_parts)  # type: ignore[arg-type]
-        self._merge(usage_key, int(hour), str(booked), meters, custom)  # type: ignore[call-overload]
+        if kind == LEVEL:
+            self._levels.restore(key, payload)
+            return
+        self._totals.restore(kind, key, payload, self._period)
 
     def restored(self, catalog: Catalog, watermark_us: int, begun: Iterable[str], orders: Orders = NO_ORDERS) -> None:
         """The state is whole again; what was closed and priced before stays so."""
@@ -99,12 +93,14 @@ class RatedState:
         self._watermark_us = watermark_us
         self._begun = set(begun)
         self._unpriced.take_changed()
+        self._totals.finish(self._period)
+        self._levels.restored(self._periods)
+        self._levels.follow(catalog)
         for key in self._emitted:
             self._period(key)
-        for key, state in self._periods.items():
+        for key in self._periods:
             # From here on only what differs from this comes out: also a line that a later card makes vanish.
-            state.open_with(self._openings.of(key))
-            state.lines(catalog, closed=watermark_us >= self._rules.period_closes_us(key[1]))
+            self._lines(key, catalog, watermark_us)
         for key in self._corrections.changed(orders):
             list(self._corrections.lines(key, self._period(key), catalog))
 
@@ -123,6 +119,7 @@ class RatedState:
         that are priced again.
         """
         records: list[OutgoingRecord] = []
+        self._levels.follow(catalog)
         touched = set(self._add(position, additions, records))
         touched |= self._due(watermark_us, catalog, begun)
         ordered = self._corrections.changed(orders)
@@ -131,9 +128,7 @@ class RatedState:
         queue = sorted(touched)
         while queue:
             key = heappop(queue)
-            self._period(key).open_with(self._openings.of(key))
-            closed = watermark_us >= self._rules.period_closes_us(key[1])
-            lines = self._period(key).lines(catalog, closed=closed)
+            lines = self._lines(key, catalog, watermark_us)
             if lines or key in ordered:
                 lines.extend(self._corrections.lines(key, self._period(key), catalog))
             for line in lines:
@@ -145,9 +140,17 @@ class RatedState:
                 if following in self._periods and following not in touched:
                     touched.add(following)
                     heappush(queue, following)
-        records.extend(self._forget(watermark_us))
+        records.extend(self._forget(watermark_us, position))
         self._generation, self._watermark_us = catalog.generation, watermark_us
         return records
+
+    def _lines(self, key: PeriodKey, catalog: Catalog, watermark_us: int) -> list[RatedLine]:
+        """What changed in a period since the last call, with what it takes over from those before it."""
+        period = self._period(key)
+        period.open_with(self._openings.of(key))
+        period.carry(self._levels.opening(key))
+        closed = watermark_us >= self._rules.period_closes_us(key[1])
+        return period.lines(catalog, closed=closed, now=self._rules.window.index_of_us(watermark_us))
 
     def take_unpriced(self) -> list[UnpricedUsage]:
         """The usage without a price of the tenants and meters where it changed since the last call."""
@@ -156,33 +159,14 @@ class RatedState:
     def _add(
         self, position: int, additions: Mapping[str, Additions], records: list[OutgoingRecord]
     ) -> Iterator[PeriodKey]:
-        topic = self._state_topic
         for booked, table in additions.items():
             for each in table:
-                key, (meters, custom) = self._merge(each.key, each.hour, booked, each.meters, each.custom)
-                place = [*each.key, each.hour, booked]
-                value = orjson.dumps([position, *state_numbers(meters)])
-                records.append(OutgoingRecord(topic, self._partition, orjson.dumps([_USAGE, *place]), value))
-                for name in each.custom:
-                    # One record per custom meter: a tenant may invent any number of them.
-                    state_key = orjson.dumps([_UNITS, *place, name])
-                    value = orjson.dumps([position, state_number(custom[name])])
-                    records.append(OutgoingRecord(topic, self._partition, state_key, value))
+                key = (each.key.tenant_id, self._rules.window.period(each.hour))
+                records.extend(self._totals.add(each, booked, position, self._period(key)))
                 yield key
-
-    def _merge(
-        self, usage_key: UsageKey, hour: int, booked: str, meters: list[int], custom: Mapping[str, int]
-    ) -> tuple[PeriodKey, Total]:
-        key = (usage_key.tenant_id, self._rules.window.period(hour))
-        cells = self._totals.setdefault(key, {})
-        cell = (usage_key, hour, booked)
-        known, units = cells.get(cell, (None, {}))
-        self.cells += known is None
-        for name, quantity in custom.items():
-            units[name] = units.get(name, 0) + quantity
-        cells[cell] = total = added(known, meters), units
-        self._period(key).add_scaled(usage_key, hour, booked or None, named(meters, custom))
-        return key, total
+                if each.custom and self._levels.add(each, key[1], booked):
+                    # The level goes on in the periods after this one.
+                    yield from ((key[0], later) for later in self._begun if later > key[1])
 
     def _period(self, key: PeriodKey) -> TenantPeriod:
         period = self._periods.get(key)
@@ -196,12 +180,28 @@ class RatedState:
         new = set(begun) - self._begun
         self._begun |= new
         due = set(self._owed(self._begun if repriced else new, catalog)) if repriced or new else set()
+        due.update(self._levels_due(watermark_us, everywhere=repriced or bool(new)))
         if repriced:
             return due | self._periods.keys()
         closing = {period for period in {each for _, each in self._periods} if self._closes(period, watermark_us)}
         if closing:
             due.update(key for key in self._periods if key[1] in closing)
         return due
+
+    def _levels_due(self, watermark_us: int, *, everywhere: bool) -> Iterator[PeriodKey]:
+        """The periods in which levels go on into windows that have begun since the last call; all periods if `everywhere`."""
+        window = self._rules.window
+        before, now = window.index_of_us(self._watermark_us), window.index_of_us(watermark_us)
+        if now == before and not everywhere:
+            return
+        reached = [
+            each for each in self._begun if everywhere or (window.first(each) <= now and window.last(each) > before)
+        ]
+        for tenant in self._levels.tenants():
+            for period in reached:
+                key = (tenant, period)
+                if key in self._periods or self._levels.opening(key):
+                    yield key
 
     def _closes(self, period: str, watermark_us: int) -> bool:
         return self._watermark_us < self._rules.period_closes_us(period) <= watermark_us
@@ -244,7 +244,7 @@ class RatedState:
         state_key = orjson.dumps([_EMITTED, *key, text.decode()])
         yield OutgoingRecord(self._state_topic, self._partition, state_key, orjson.dumps([position, *now]))
 
-    def _forget(self, watermark_us: int) -> Iterator[OutgoingRecord]:
+    def _forget(self, watermark_us: int, position: int) -> Iterator[OutgoingRecord]:
         """Delete the state of periods that closed long ago; usage for them is refused as too late."""
         periods = {period for _, period in self._periods} | self._begun | self._openings.periods()
         gone = {period for period in periods if self._is_gone(period, watermark_us)}
@@ -253,20 +253,18 @@ class RatedState:
         self._begun -= gone
         topic = self._state_topic
         for key in [key for key in self._periods if key[1] in gone]:
-            del self._periods[key]
             for state_key in self._state_keys(key):
                 yield OutgoingRecord(topic, self._partition, state_key, None)
         for state_key in self._openings.forget(gone):
             yield OutgoingRecord(topic, self._partition, state_key, None)
+        for period in sorted(gone):
+            for state_key, left in self._levels.forget(period):
+                value = None if left is None else orjson.dumps([position, *left])
+                yield OutgoingRecord(topic, self._partition, state_key, value)
 
     def _state_keys(self, key: PeriodKey) -> Iterator[bytes]:
         """The keys of everything kept about a tenant's period, which is forgotten here."""
-        totals = self._totals.pop(key, {})
-        self.cells -= len(totals)
-        for (usage_key, hour, booked), (_, units) in totals.items():
-            yield orjson.dumps([_USAGE, *usage_key, hour, booked])
-            for name in units:
-                yield orjson.dumps([_UNITS, *usage_key, hour, booked, name])
+        yield from self._totals.forget(key, self._periods.pop(key))
         yield from self._corrections.forget(key)
         for text in self._emitted.pop(key, {}):
             self._unpriced.forget(text)

@@ -43,7 +43,7 @@ class Gathered:
 
     def __bool__(self) -> bool:
         """Whether there is anything: an event of quantity 0 is something."""
-        return bool(self.total or self.count or self.api_keys or self.workflows)
+        return bool(self.total or self.count or self.api_keys or self.workflows or self.events)
 
     def take(self, time_us: int, identity: int, quantity: int, left_us: int) -> None:
         """Take one event in; `left_us` are the microseconds from it to the end of its window."""

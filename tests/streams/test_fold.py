@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from rating.aggregations.gathered import Gathered, MeteredEvent
 from rating.meters import LEAF_NAMES
 from rating.usage import UsageKey
 from streams.fold import MAX_ROWS, Additions, Profile
@@ -121,10 +122,14 @@ def test_find_slots_gives_one_slot_per_key_in_order_of_appearance() -> None:
 def test_custom_meters_are_kept_per_slot() -> None:
     table = Additions(METERS)
     first, second = fill(table, [(0, 0, 1, True, [0, 0, 0]), (0, 0, 2, True, [0, 0, 0])]).tolist()
-    table.add_custom(first, "units.x", 10**21)
-    table.add_custom(first, "units.x", 1)
-    table.add_custom(second, "units.y", 3)
-    assert [each.custom for each in table] == [{"units.x": 10**21 + 1}, {"units.y": 3}]
+    table.gathered(first, "units.x").take(7, 1, 10**21, 5)
+    table.gathered(first, "units.x").take(3, 2, 1, 9)
+    table.gathered(second, "units.y").take(4, 3, 3, 8)
+    latest = [MeteredEvent(7, 1, 10**21), MeteredEvent(4, 3, 3)]
+    assert [each.custom for each in table] == [
+        {"units.x": Gathered(10**21 + 1, 2, 10**21, latest[0], 5 * 10**21 + 9)},
+        {"units.y": Gathered(3, 1, 3, latest[1], 24)},
+    ]
 
 
 def test_new_prices_are_asked_for_every_slot() -> None:
@@ -155,11 +160,13 @@ def test_totals_add_up_and_have_names() -> None:
     meters[1], meters[8] = 5, 10**20
     total = added(added(None, meters), meters)
     assert (total[1], total[8], meters[1]) == (10, 2 * 10**20, 5)
-    assert named(total, {"units.x": 7, "units.y": 0}) == {
-        "input_cache_read": 10,
+    seven, keys = Gathered(7, 1), Gathered(api_keys={5: None})
+    assert named(total, {"units.x": seven, "units.y": Gathered(), "input_cache_read": keys}) == {
+        "input_cache_read": Gathered(10, api_keys={5: None}),
         "audio_seconds": 2 * 10**20,
-        "units.x": 7,
+        "units.x": seven,
     }
+    assert keys == Gathered(api_keys={5: None}), "what was gathered is not changed"
 
 
 @pytest.mark.parametrize("quantity", [0, 5, -5, 2**63 - 1, 2**63, -(2**64), 10**30])

@@ -22,9 +22,9 @@ from schemas.rerating import RerateOrdered
 from streams.balance import DEAD_LETTER, DUPLICATE, OUTCOMES, REROUTED, UNRATED, Balance, SourceBalance
 from streams.columns import codes, values_of
 from streams.controls import Controls, tick_source
-from streams.custom_units import custom_units
 from streams.decode import USAGE_KINDS, Control, Rows, Unusable, segments
 from streams.fold import MAX_ROWS, Additions
+from streams.gathering import Gathering
 from streams.kernels import I64, U8, unrated_rows
 from streams.meters import METERS, leaf_quantities
 from streams.numbering import REPEATED, BatchNumbers, SourceNumbers
@@ -66,6 +66,8 @@ class RateProcessor:
         self._rejects = Rejects(settings, source, partition)
         self._additions: dict[str, Additions] = {}
         self._stretches: list[Stretch] = []
+        self._cut_watermark_us = NEVER_US
+        """The watermark at the end of the last stretch."""
         self._masks: dict[tuple[UsageKey, bool, int, Slot], int] = {}
         self._cards: dict[tuple[str, int], tuple[bool, int, Slot]] = {}
         """By tenant and window: whether there is no account, and which card prices."""
@@ -102,6 +104,7 @@ class RateProcessor:
             return None
         _, _, watermark_us, window_from, oldest_minute, evicted, begun = orjson.loads(position)
         self._judge.restore(watermark_us, oldest_minute, evicted)
+        self._cut_watermark_us = watermark_us
         self._signals.restored(gaps, evicted)
         self._state.restored(self._controls.catalog, watermark_us, begun, self._reratings.orders)
         return None if window_from is None else int(window_from)
@@ -234,6 +237,8 @@ class RateProcessor:
         profiles = row_profiles(rows.kind, rows.batch, self._settings.context_edges)
         tenants = rows.batch.column("tenant_id")
         names, tenant_codes = values_of(tenants), codes(tenants)
+        asked, window_us = self._controls.catalog.gathered_from, self._judge.rules.window.microseconds
+        gathering = Gathering(rows.kind, rows.batch, judged.hours, asked, window_us)
         for booked, wanted in judged.booked.items():
             table = self._additions.get(booked)
             if table is None:
@@ -246,18 +251,22 @@ class RateProcessor:
             table.add(slots, quantities)
             unpriced = np.zeros(len(slots), dtype=np.uint8)
             unrated_rows(slots, quantities, table.unpriced, unpriced)
-            self._fold_units(custom_units(rows.kind, rows.batch, wanted != 0), table, slots, unpriced)
+            gathering.leaves(wanted, slots, quantities, table)
+            self._price_units(gathering.units(wanted, slots, table), table, slots, unpriced)
             if unpriced.any():
                 self._note_unrated(judged, table, slots, np.flatnonzero(unpriced), unrated)
         return unrated
 
-    def _fold_units(self, units: dict[int, dict[str, int]], table: Additions, slots: np.ndarray, unpriced: U8) -> None:
+    def _price_units(self, units: dict[int, dict[str, int]], table: Additions, slots: np.ndarray, unpriced: U8) -> None:
+        """Mark the rows that use a custom meter without a price."""
+        known: dict[tuple[int, str], bool] = {}
         for row, meters in units.items():
             slot = int(slots[row])
-            key, hour = table.key(slot)
             for name, quantity in meters.items():
-                table.add_custom(slot, name, quantity)
-                if quantity and is_unpriced(self._controls.catalog, key, hour, name):
+                place = (slot, name)
+                if place not in known:
+                    known[place] = is_unpriced(self._controls.catalog, *table.key(slot), name)
+                if quantity and known[place]:
                     unpriced[row] = 1
 
     @staticmethod
@@ -322,7 +331,7 @@ class RateProcessor:
             self._refuse(Unusable(control.source, "", "invalid_control", str(error), control=True))
             return
         changed = self._controls.catalog is not before or self._reratings.orders is not orders
-        if self._additions and changed:
+        if changed and (self._additions or self._judge.watermark_us != self._cut_watermark_us):
             # What was read before is priced by the catalog of its time first: where a flush falls must not show.
             self._end_stretch(control.source.offset - 1, before, orders)
 
@@ -337,6 +346,7 @@ class RateProcessor:
             self._judge.tick(min(time_us, source.log_time_us + self._judge.rules.future_us))
 
     def _end_stretch(self, position: int, catalog: Catalog, orders: Orders) -> None:
+        self._cut_watermark_us = self._judge.watermark_us
         self._stretches.append(
             Stretch(position, self._judge.watermark_us, catalog, self._additions, self._judge.take_begun(), orders)
         )

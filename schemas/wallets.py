@@ -13,8 +13,8 @@ from schemas.rated import DecimalText
 LARGEST_COVERS: Final = 100
 OrderId = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 """The id of a grant or a transfer: unique per tenant."""
-Unit = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$")]
-"""A currency of ISO 4217, or the name of compute credits."""
+Unit = Annotated[str, Field(strict=True, pattern=r"^([A-Z]{3}|[a-z][a-z0-9_]{0,31})$")]
+"""A currency of ISO 4217, or the name of compute credits in small letters."""
 
 
 class Covered(BaseModel):
@@ -46,7 +46,7 @@ class WalletGranted(BaseModel):
     effective_from: Instant
     """It pays usage from the window on in which this lies; a window of a closed period becomes the first open one."""
     expires_at: Instant | None = None
-    """It pays usage up to the window in which this lies; absent: without end."""
+    """It pays usage before this instant, and the window in which it lies; absent: without end."""
     priority: int = Field(default=100, strict=True, ge=0, le=1_000_000)
     """Lower ones pay first; then the one that expires first, then the one ordered first, then by id."""
     every: Literal["day", "month"] | None = None
@@ -110,6 +110,8 @@ class WalletTransferred(BaseModel):
     """How many, above 0."""
     grant_id: OrderId | None = None
     """From this grant only; absent: from all in force, in burn order."""
+    effective_from: Instant
+    """From the grants in force at this time, or at that of the latest usage; the receiver's pay from then on."""
     ordered_at: Instant
     """When it was ordered."""
     ordered_by: Name

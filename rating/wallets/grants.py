@@ -89,6 +89,8 @@ class Grant:
             raise WalletError(f"grant {self.id}: it ends before it begins")
         if self.rollover and self.every is None:
             raise WalletError(f"grant {self.id}: rollover is for grants that come again: give every: month or day")
+        if not self.is_money and self.unit.upper() in CURRENCY_EXPONENTS:
+            raise WalletError(f"grant {self.id}: compute credits cannot be called {self.unit!r}, as a currency is")
         if not self.is_money and not self.covers and self.unit not in BUILT_IN:
             known = ", ".join(BUILT_IN)
             raise WalletError(

@@ -224,7 +224,7 @@ class Wallet:
         before = self._yielded.pop(key, {})
         for unit in sorted(now.keys() | before.keys()):
             if unit not in now:
-                yield nothing_left(before[unit])
+                yield settled(nothing_left(before[unit]), self._open_from)
                 continue
             now[unit] = settled(now[unit], self._open_from)
             if before.get(unit) != now[unit]:
@@ -366,12 +366,6 @@ class Wallet:
         for number in self._order[:days]:
             del self._days[number]
         del self._order[:days]
-
-    def kept(self, service_period: str) -> Iterator[RatedLine]:
-        """The records of a service period that stand in billing periods which are not forgotten."""
-        for key, charge in self._records.items():
-            if key[5] == service_period:
-                yield charge.line
 
 
 def _ordered(day: _Day) -> list[Charge]:

@@ -90,8 +90,10 @@ def match_text(sku: Sku) -> str:
     words = [f"{name} {value}" for name, value in sku.match.constraints().items()]
     context = sku.match.context_bracket
     if context is not None:
-        words += [f"input above {context.above:,}"] if context.above is not None else []
-        words += [f"input up to {context.up_to:,}"] if context.up_to is not None else []
+        edges = (
+            (word, edge) for word, edge in (("above", context.above), ("up to", context.up_to)) if edge is not None
+        )
+        words.append("input " + " ".join(f"{word} {edge:,}" for word, edge in edges))
     if sku.cell is not None and sku.cell.times:
         words.append(times_text(sku.cell))
     return ", ".join(words)

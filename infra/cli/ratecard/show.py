@@ -135,6 +135,9 @@ def show_card(card: RateCard) -> None:
     end = f" to {instant_text(card.effective_to)}" if card.effective_to else ""
     title = f"{card.id} version {card.version}: {card.currency}, from {instant_text(card.effective_from)}{end}"
     made = table(escape(title), "SKU", "for", card.currency, "per", "of a month", text=["for", "per", "of a month"])
+    for column in made.columns:
+        # Long ids and conditions take another line: a price must never be cut off.
+        column.no_wrap, column.vertical = column.header not in ("SKU", "for"), "top"
     for sku in card.cells:
         for number, row in enumerate(price_rows(sku)):
             first = number == 0

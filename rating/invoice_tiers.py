@@ -57,20 +57,22 @@ class Prices:
         self._overrides: dict[str, PriceModel] = {}
         for card in versions:
             self._overrides.update(card.overrides.by_digest() if card.overrides else {})
+        self._last: tuple[RatedLine, tuple[Sku, PriceModel]] | None = None
 
-    def sku(self, record: RatedLine) -> Sku | None:
-        """The SKU, or its cell, that a record was priced by; None for usage that is not charged."""
+    def of(self, record: RatedLine) -> tuple[Sku, PriceModel] | None:
+        """The SKU (or its cell) that a record was priced by, and the charge; None for usage that is not charged.
+
+        Raises InvoiceError when the card, or the tenant's own price that the record names, is not among the cards.
+        """
         if record.card_id is None or record.card_version is None or record.sku.startswith("uncharged/"):
             return None
-        card = self._cards.get((record.card_id, record.card_version))
-        sku = card.router.sku_of(record.sku, record.meter, record.dimensions) if card else None
-        if sku is None:
-            raise InvoiceError(
-                f"card {record.card_id} version {record.card_version}, which priced {record.sku}, is not among the cards",
-                card_id=record.card_id,
-                card_version=record.card_version,
-            )
-        return sku
+        # The hours of a line have one mapping of dimensions, made with the line.
+        if self._last is not None and _is_like(self._last[0], record):
+            return self._last[1]
+        sku = self._sku(record)
+        found = sku, self._charge(record, sku)
+        self._last = record, found
+        return found
 
     def taxes(self, record: RatedLine) -> tuple[Tax, ...]:
         """The taxes that the card of a record states; none for a record that no card made."""
@@ -86,8 +88,19 @@ class Prices:
             )
         return card.tax
 
-    def charge(self, record: RatedLine, sku: Sku) -> PriceModel:
-        """The charge that priced a record of a SKU: the tenant's own, where the record says that there was one."""
+    def _sku(self, record: RatedLine) -> Sku:
+        card = self._cards.get((record.card_id or "", record.card_version or 0))
+        sku = card.router.sku_of(record.sku, record.meter, record.dimensions) if card else None
+        if sku is None:
+            raise InvoiceError(
+                f"card {record.card_id} version {record.card_version}, which priced {record.sku}, is not among the cards",
+                card_id=record.card_id,
+                card_version=record.card_version,
+            )
+        return sku
+
+    def _charge(self, record: RatedLine, sku: Sku) -> PriceModel:
+        """The tenant's own charge, where the record says that there was one."""
         digest = record.dimensions.get(OVERRIDE)
         if digest is None:
             return sku.price_model
@@ -99,6 +112,17 @@ class Prices:
                 card_version=record.card_version,
             )
         return found
+
+
+def _is_like(known: RatedLine, record: RatedLine) -> bool:
+    """Whether two records were certainly priced by one SKU and charge."""
+    return (
+        known.sku == record.sku
+        and known.meter == record.meter
+        and known.card_id == record.card_id
+        and known.card_version == record.card_version
+        and known.dimensions == record.dimensions
+    )
 
 
 class _Position(NamedTuple):
@@ -136,10 +160,12 @@ def _stretches(group: Iterable[RatedLine], prices: Prices) -> Iterator[_Stretch]
     current: _Stretch | None = None
     positions: dict[_Position, Decimal] = {}
     for record in group:
-        sku = prices.sku(record)
-        if sku is None or not (record.quantity or record.amount):
-            continue  # nothing, or an hour whose usage was taken back: for the position it is as if it had never been
-        charge = prices.charge(record, sku)
+        if not (record.quantity or record.amount):
+            continue  # an hour whose usage was taken back: for the position it is as if it had never been
+        found = prices.of(record)
+        if found is None:
+            continue
+        sku, charge = found
         position = _Position(sku.aggregation, sku.tier_scope, isinstance(charge, Percentage))
         before = None if position.scope == "hour" else positions.get(position)
         after = exact_sum((before or Decimal(0), record.quantity))

@@ -33,7 +33,7 @@ DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 _NO_CONTROL: Final = r"[^\x00-\x1f\x7f-\x9f]"
 _RFC3339: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 _SAFE_TEXT: Final = re.compile(_NO_CONTROL + "*")
-_UNIT_QUANTITY: Final = re.compile(r"[0-9]{1,13}(?:\.[0-9]{1,9})?")
+_UNIT_QUANTITY: Final = re.compile(r"-?[0-9]{1,13}(?:\.[0-9]{1,9})?")
 
 
 class Rule(ABC):
@@ -219,7 +219,10 @@ class QuantityRule(Rule):
 
 @dataclass(frozen=True)
 class UnitsRule(Rule):
-    """Custom meters of one event: name to quantity, at most 16; quantities are text, 0 to 10**12, at most 9 decimals."""
+    """Custom meters of one event: name to quantity, at most 16; quantities are text, at most 9 decimals.
+
+    At most 10**12 either way: below zero they are changes of a level, or corrections.
+    """
 
     def arrow_type(self) -> Any:
         """A map of strings."""
@@ -227,7 +230,7 @@ class UnitsRule(Rule):
 
     def expected(self) -> str:
         """What a value must be."""
-        quantity = f"a decimal from 0 to {MAX_COUNT} with at most {UNITS_SCALE} decimals, as text"
+        quantity = f"a decimal from -{MAX_COUNT} to {MAX_COUNT} with at most {UNITS_SCALE} decimals, as text"
         return f"at most {UNITS_MAX} different names, each with {quantity}"
 
     def accepts_name(self, name: str) -> bool:
@@ -236,7 +239,7 @@ class UnitsRule(Rule):
 
     def accepts_quantity(self, quantity: str) -> bool:
         """Whether the text of a quantity is good."""
-        return _UNIT_QUANTITY.fullmatch(quantity) is not None and Decimal(quantity) <= MAX_COUNT
+        return _UNIT_QUANTITY.fullmatch(quantity) is not None and abs(Decimal(quantity)) <= MAX_COUNT
 
     def parse(self, value: object) -> dict[str, str]:
         """The units from a mapping or from pairs (as Arrow gives them); whole numbers become text. ValueError if bad."""
@@ -256,7 +259,8 @@ class UnitsRule(Rule):
         return core_schema.no_info_plain_validator_function(self.parse)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        quantity = {"type": ["string", "integer"], "pattern": f"^{_UNIT_QUANTITY.pattern}$", "minimum": 0}
+        quantity: dict[str, Any] = {"type": ["string", "integer"], "pattern": f"^{_UNIT_QUANTITY.pattern}$"}
+        quantity |= {"minimum": -MAX_COUNT, "maximum": MAX_COUNT}
         names = {"type": "string", "minLength": 1, "maxLength": UNIT_NAME.max_length, "pattern": f"^{_NO_CONTROL}*$"}
         return {
             "type": "object",

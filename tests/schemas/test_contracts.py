@@ -119,8 +119,8 @@ def test_the_json_schema_refuses_the_invalid_events() -> None:
 def test_names_and_quantities_of_custom_meters_are_held() -> None:
     (_, usage), *_ = examples("token_usage")
     schema = json_schema("token_usage")
-    assert refusals(schema, {**usage, "units": {"pages": "1.5", "x" * 250: 3}}) == []
-    for bad in ({"x" * 251: "1"}, {"": "1"}, {"a\x00": "1"}, {"pages": 1.5}, {"pages": "-1"}, {"pages": "1e3"}):
+    assert refusals(schema, {**usage, "units": {"pages": "1.5", "gpus": "-2", "x" * 250: 3}}) == []
+    for bad in ({"x" * 251: "1"}, {"": "1"}, {"a\x00": "1"}, {"pages": 1.5}, {"pages": "--1"}, {"pages": "1e3"}):
         assert refusals(schema, {**usage, "units": bad}), bad
 
 

@@ -53,7 +53,7 @@ def parse_line(data: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: data[name] for name in known if name in data}
     found |= {name: Decimal(data[name]) for name in _DECIMALS}
     found["taxes"] = tuple(
-        LineTax(tax["name"], Decimal(tax["rate_percent"]), Decimal(tax["amount"])) for tax in data["taxes"]
+        LineTax(tax["name"], Decimal(tax["rate_percent"]), Decimal(tax["amount"])) for tax in data.get("taxes", ())
     )
     found["details"] = {name: value for name, value in data.items() if name not in (*known, *_DECIMALS, "taxes")}
     return found

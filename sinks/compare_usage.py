@@ -10,6 +10,7 @@ from infra.clickhouse import store_errors
 from infra.config import Settings
 from rating.meters import GROUP_METERS
 from rating.money import exact_sum
+from rating.skus import AGGREGATION
 from rating.windows import WindowSize
 from schemas.decimals import format_decimal
 from schemas.instants import format_instant
@@ -82,7 +83,8 @@ def compare_usage(settings: Settings, client: Client, rated: Iterable[RatedUsage
     """Compare per tenant and meter, for each period, and for each hour of periods without late adjustments."""
     window = WindowSize(settings.window_minutes)
     raw = dict(_raw_cells(settings, client, window))
-    records = [record for record in rated if record.kind in USAGE_KINDS]
+    # What counts something else than the sum stands beside a record of the sum.
+    records = [record for record in rated if record.kind in USAGE_KINDS and AGGREGATION not in record.dimensions]
     grouped = {
         (record.tenant_id, record.service_period, record.meter) for record in records if record.meter in GROUP_METERS
     }

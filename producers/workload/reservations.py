@@ -23,13 +23,15 @@ _HOUR_S = 3_600
 _FIRST_WITHIN_S = 600
 _CHANGED_SHARE = 60
 """In so many of a hundred hours the level changes; assumed."""
+_RELEASED_SHARE = 20
+"""In so many of them it falls, as long as something is left; assumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
     """Something that is reserved: the custom unit, what serves it, and the numbers that its changes are drawn from.
 
-    The first change is from `first` to twice as much, later ones from 1 to `most`, all in `steps` of the unit.
+    The first change is from `first` to twice as much, later ones from 1 to `most` up or down, all in `step` units.
     """
 
     unit: str
@@ -68,12 +70,18 @@ class Reservations:
     def changes(self) -> Iterator[Change]:
         """The changes in order of time: one in the first minutes, then at most one an hour."""
         drawn = Stream(self.seed, f"reservations/{self.what.unit}").below(2**31, 3 * self.hours)
-        what = self.what
+        what, level = self.what, 0
         for hour, (chance, when, how_much) in enumerate(drawn.reshape(-1, 3).tolist()):
             if hour == 0:
-                yield Change(when % _FIRST_WITHIN_S, (what.first + how_much % (what.first + 1)) * what.step)
+                change = Change(when % _FIRST_WITHIN_S, (what.first + how_much % (what.first + 1)) * what.step)
             elif chance % 100 < _CHANGED_SHARE:
-                yield Change(hour * _HOUR_S + when % _HOUR_S, (1 + how_much % what.most) * what.step)
+                quantity = (1 + how_much % what.most) * what.step
+                released = chance % 100 < _RELEASED_SHARE and quantity < level
+                change = Change(hour * _HOUR_S + when % _HOUR_S, -quantity if released else quantity)
+            else:
+                continue
+            level += change.quantity
+            yield change
 
     def unit_seconds(self) -> int:
         """Level x seconds until the end of the last hour."""

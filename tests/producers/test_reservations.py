@@ -51,3 +51,13 @@ def test_the_level_times_time_is_what_the_changes_come_to() -> None:
         level += at.get(second, 0)
         total += level
     assert made.unit_seconds() == total
+
+
+@pytest.mark.parametrize("what", [NODES, STORAGE])
+def test_something_is_given_back_and_never_more_than_there_is(what: Reserved) -> None:
+    level = 0
+    changes = list(reserved(what, hours=300).changes())
+    for change in changes:
+        level += change.quantity
+        assert level > 0
+    assert any(change.quantity < 0 for change in changes)

@@ -61,6 +61,7 @@ class TenantPeriod:
         self._subscription: Subscription | None = None
         self._taken_over = NOTHING_OPEN
         self._handover = NOTHING_OPEN
+        self._changed_lines: dict[tuple[Line, Fraction], Line] = {}
         self._series: dict[SeriesId, Series] = {}
         self._late = LateUsage()
         self._levels = Levels(self._first, self._last, window)
@@ -217,6 +218,7 @@ class TenantPeriod:
         self._subscription = subscription
         self._placing = Placing(subscription.spans, self._window, self._opened)
         self._terms = AccountTerms(subscription, self._taken_over)
+        self._changed_lines.clear()
         self._dirty = set()
         self._series = {}
         self._late = LateUsage()
@@ -265,8 +267,7 @@ class TenantPeriod:
 
     def _opened(self, line: Line) -> Line:
         """A line with what is left of the allowance of the period before."""
-        units = self._taken_over.allowances.get((line.sku, line.meter))
-        return line if units is None else with_allowance(line, units)
+        return self._changed(line, self._taken_over.allowances.get((line.sku, line.meter)))
 
     def _settled_lines(self, name: SeriesId, everything: bool) -> Iterator[RatedLine]:
         """The records of a series that changed, or all of them."""
@@ -327,7 +328,16 @@ class TenantPeriod:
     def _without_what_was_handed_over(self, line: Line) -> Line:
         """The line for late usage: of the allowance only that is left which the next period did not take over."""
         units = self._handover.allowances.get((line.sku, line.meter))
-        return line if units is None else with_allowance(line, -units, is_stated=False)
+        return self._changed(line, None if units is None else -units)
+
+    def _changed(self, line: Line, units: Fraction | None) -> Line:
+        """A line that includes so many units more or less; always the same one, since lines are compared by identity."""
+        if units is None:
+            return line
+        found = self._changed_lines.get((line, units))
+        if found is None:
+            found = self._changed_lines[line, units] = with_allowance(line, units)
+        return found
 
     def _hour_line(self, hour: int, state: HourState) -> RatedLine:
         line = state.line

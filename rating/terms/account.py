@@ -35,6 +35,7 @@ class AccountTerms:
         self._lines = LineTerms(subscription) if subscription else None
         self._card = CardTerms(card, subscription.period) if subscription and card else None
         self._rollover = Rollover(card)
+        self._paid_ahead = charged_in_advance(subscription) if subscription else {}
         terms = (card.discounts, card.commitment, card.maximum, card.minimum) if card else ()
         self._depends_on_usage = any(terms) or (self._lines is not None and self._lines.any_owed)
 
@@ -99,7 +100,7 @@ class AccountTerms:
         if subscription is None:
             return NOTHING_OPEN
         allowances = self._rollover.unused(on_time, self._opening.allowances, is_subscribed=subscription.is_own)
-        return Opening(allowances, charged_in_advance(subscription))
+        return Opening(allowances, self._paid_ahead)
 
     def rounded(self, amount: int) -> int:
         """An amount as an invoice line of the terms' currency shows it."""

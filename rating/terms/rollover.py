@@ -83,11 +83,11 @@ def _rolls(sku: Sku) -> bool:
     return sku.included is not None and bool(sku.included.rollover)
 
 
-def with_allowance(line: Line, units: Fraction, *, is_stated: bool = True) -> Line:
-    """A line that includes so many units more (or less), and says so; the line itself where its SKU includes nothing."""
+def with_allowance(line: Line, units: Fraction) -> Line:
+    """A line that includes so many units more, and says so, or less; the line itself where its SKU includes nothing."""
     price = line.price
     if price is None or not price.included:
         return line
     changed = replace(price, included=Fraction(price.included) + units)
-    dimensions = {**line.dimensions, CARRIED_IN: units_text(units)} if is_stated else line.dimensions
+    dimensions = {**line.dimensions, CARRIED_IN: units_text(units)} if units > 0 else line.dimensions
     return replace(line, price=changed, pricer=changed.pricer(line.decimals), dimensions=dimensions)

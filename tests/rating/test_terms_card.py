@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -306,3 +306,19 @@ def test_terms_are_the_same_in_any_order_and_cut_and_late_usage_costs_what_it_wo
 
 def total(lines: list[RatedLine]) -> Decimal:
     return exact_sum(line.amount for line in lines if line.amount is not None)
+
+
+@pytest.mark.parametrize("precision", [4, 28, 60])
+def test_the_decimal_context_does_not_matter(precision: int) -> None:
+    period = TenantPeriod("acme", PERIOD)
+    for hour in range(5):
+        period.add(key(), START + hour, None, {"input_uncached": Decimal(7), "output_text": Decimal(3)})
+        period.add(key(), START + hour, "2026-02", {"requests": Decimal(hour), "input_uncached": Decimal(1)})
+    usual = period.lines(catalog(rich_card()), closed=True)
+    again = TenantPeriod("acme", PERIOD)
+    with localcontext() as context:
+        context.prec = precision
+        for hour in range(5):
+            again.add(key(), START + hour, None, {"input_uncached": Decimal(7), "output_text": Decimal(3)})
+            again.add(key(), START + hour, "2026-02", {"requests": Decimal(hour), "input_uncached": Decimal(1)})
+        assert latest(again.lines(catalog(rich_card()), closed=True)) == latest(usual)

@@ -34,6 +34,7 @@ from schemas.control import (
 from schemas.headers import RecordHeaders
 from schemas.instants import format_instant, to_microseconds
 from schemas.partitioning import partition_for
+from schemas.rerating import RerateOrdered
 
 _CARD, _ASSIGNMENT = "card", "assignment"
 _CALL_S = 15.0
@@ -246,6 +247,23 @@ class ControlWriter:
         record = Tick(time=time)
         write = _Write(record, f"tick|{format_instant(record.time)}", range(self._settings.partitions), None)
         self._write_once(lambda _: [write])
+
+    def order_rerates(self, orders: Sequence[RerateOrdered]) -> None:
+        """Order that closed months are priced again, all of these orders or none. Ordering the same twice books it once.
+
+        Raises ControlError `invalid_rerate` for prices of a tenant's own that are too large; BrokerError.
+        """
+        writes = []
+        for order in orders:
+            if len(orjson.dumps(order.model_dump(mode="json"))) > LARGEST_DOCUMENT_BYTES:
+                raise ControlError(
+                    f"the order for {order.tenant_id!r} is larger than {LARGEST_DOCUMENT_BYTES} bytes: publish a card for "
+                    "this tenant, and order by it",
+                    code="invalid_rerate",
+                )
+            name = f"rerate|{order.tenant_id}|{order.period}|{format_instant(order.ordered_at)}"
+            writes.append(_Write(order, name, self._partitions_of(order.tenant_id), None))
+        self._write_once(lambda _: writes)
 
     def close(self) -> None:
         """Let go of the broker."""

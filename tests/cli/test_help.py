@@ -96,7 +96,7 @@ def _complete(words: str, number: int) -> list[str]:
 
 
 def test_the_shell_completes_commands_and_options() -> None:
-    assert _complete("tokenmill re", 1) == ["reconcile"]
+    assert _complete("tokenmill re", 1) == ["reconcile", "rerate"]
     assert _complete("tokenmill topics a", 2) == ["apply"]
     assert "--trace" in _complete("tokenmill demo --t", 2)
 

@@ -23,7 +23,7 @@ def tried(
     client: Client, settings: Settings, document: dict[str, object], *, wholly: bool = False
 ) -> dict[str, TenantTrial]:
     published = load_catalog(client, settings)
-    trial = Trial("2026-01", published, prices_with(parse_card(document), published, "2026-01", wholly=wholly))
+    trial = Trial("2026-01", published, prices_with(parse_card(document), published, "2026-01", lambda _: wholly))
     tenants = tenants_with_usage(client, "2026-01")
     return {each.tenant_id: each for each in run_trial(client, settings, trial, tenants)}
 
@@ -60,7 +60,7 @@ def test_another_price_tiers_and_meters_of_every_kind(database: Client) -> None:
     log.batch([usage("early", START - timedelta(days=20), units={"disk": "3"})])
     log.batch(
         [
-            usage("a", api_key_id="k1", units={"scans": "2.5", "paid": "100", "disk": "1"}, images=2),
+            usage("a", api_key_id="k1", units={"scans": "2.5", "paid": "100", "disk": "-1"}, images=2),
             usage(
                 "b",
                 timedelta(hours=1),

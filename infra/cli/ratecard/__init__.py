@@ -7,6 +7,7 @@ from infra.cli.ratecard.import_litellm import import_litellm
 from infra.cli.ratecard.publish import publish
 from infra.cli.ratecard.schema import schema
 from infra.cli.ratecard.show import list_cards, show
+from infra.cli.ratecard.try_card import try_card
 from infra.cli.ratecard.validate import validate
 
 
@@ -21,5 +22,5 @@ def ratecard() -> None:
     """Rate cards: what a unit of usage costs."""
 
 
-for _command in (validate, publish, list_cards, show, schema, diff, import_litellm):
+for _command in (validate, publish, list_cards, show, schema, diff, try_card, import_litellm):
     ratecard.add_command(_command)

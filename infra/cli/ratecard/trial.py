@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from infra.config import Settings
 from rating.cards import RateCard
-from rating.catalog import Catalog
+from rating.catalog import Catalog, Span
 from rating.period import TenantPeriod
 from rating.pinned import PinnedPrice, pinned
 from rating.rated import RatedLine
@@ -32,24 +32,43 @@ class Trial:
     prices: Callable[[str], Sequence[PinnedPrice]]
 
 
-def prices_with(card: RateCard, published: Catalog, period: str, *, wholly: bool) -> Callable[[str], list[PinnedPrice]]:
+def prices_with(
+    card: RateCard, published: Catalog, period: str, wholly: Callable[[str], bool]
+) -> Callable[[str], list[PinnedPrice]]:
     """The prices of a tenant if `card` stood where the published versions of the same card do, with the tenant's own prices.
 
-    `wholly`: where it stands for everything.
+    `wholly`: for which tenants it stands for everything instead.
     """
     first, last = published.window.first(period), published.window.last(period)
 
     def prices(tenant_id: str) -> list[PinnedPrice]:
-        if wholly:
+        if wholly(tenant_id):
             return [PinnedPrice(first, card)]
         found = []
         for span in published.spans(tenant_id, first, last):
-            overrides = span.card.overrides if span.card else None
-            replaced = span.card is not None and span.card.id == card.id
-            found.append(PinnedPrice(span.first, card if replaced else span.card, overrides))
+            price = _price(span, published)
+            replaced = price.card is not None and price.card.id == card.id
+            found.append(price._replace(card=card) if replaced else price)
         return found
 
     return prices
+
+
+def as_published(published: Catalog, period: str) -> Callable[[str], list[PinnedPrice]]:
+    """The prices of a tenant as the published cards and assignments say themselves."""
+    first, last = published.window.first(period), published.window.last(period)
+
+    def prices(tenant_id: str) -> list[PinnedPrice]:
+        return [_price(span, published) for span in published.spans(tenant_id, first, last)]
+
+    return prices
+
+
+def _price(span: Span, published: Catalog) -> PinnedPrice:
+    if span.card is None:
+        return PinnedPrice(span.first, None)
+    card = published.card(span.card.id, span.card.version)
+    return PinnedPrice(span.first, card, span.card.overrides)
 
 
 def priced_by(card_id: str, published: Catalog, period: str, tenants: Sequence[str]) -> list[str]:

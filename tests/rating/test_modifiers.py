@@ -67,6 +67,10 @@ def rule(**fields: object) -> Document:
         ({"included": "5"}, TIERS, "4", "5"),
         ({"included": "5"}, {**TIERS, "flat_on_zero": False}, "5", "0"),
         ({"included": "5"}, {**TIERS, "flat_on_zero": False}, "6", "7"),
+        # The fee of the only tier is as much as what is included would cost.
+        ({"included": "5"}, graduated((None, "1", "5")), "3", "5"),
+        ({"included": "5"}, graduated((None, "1", "5"), flat_on_zero=False), "3", "0"),
+        ({"included": "5"}, graduated((None, "1", "5"), flat_on_zero=False), "6", "6"),
         ({"included": "5"}, {"model": "flat", "amount": "9"}, "5", "0"),
         ({"included": "5"}, {"model": "flat", "amount": "9"}, "6", "9"),
         # It counts in converted units, after they were rounded.

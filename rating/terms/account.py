@@ -37,7 +37,8 @@ class AccountTerms:
         self._rollover = Rollover(card)
         self._paid_ahead = charged_in_advance(subscription) if subscription else {}
         terms = (card.discounts, card.commitment, card.maximum, card.minimum) if card else ()
-        self._depends_on_usage = any(terms) or (self._lines is not None and self._lines.any_owed)
+        self._lines_owe = self._lines is not None and self._lines.any_owed
+        self._depends_on_usage = any(terms) or self._lines_owe
 
     def owed_unused(self, series: SeriesId, on_time: Mapping[SeriesId, Series]) -> int:
         """What was charged for a series because it had no usage on time: its fee that is owed at zero, or nothing."""
@@ -81,7 +82,8 @@ class AccountTerms:
         found: list[PeriodEntry] = []
         usage: dict[str, int] = {}
         for name in sorted(charges):
-            found.extend(self._lines.entries(charges[name], self.rounded))
+            if self._lines_owe:
+                found.extend(self._lines.entries(charges[name], self.rounded))
             usage[name.sku] = usage.get(name.sku, 0) + charges[name].billed
         beyond = sum(entry.amount for entry in found)
         found.extend(self._card.entries(usage, beyond, self.rounded))

@@ -59,8 +59,8 @@ class TrialLine:
 
     @property
     def crosses(self) -> bool:
-        """Whether the month ends in a tier that begins elsewhere than the one it ended in."""
-        return _lower(self.old_reach) != _lower(self.new_reach)
+        """Whether the month ends in a tier that begins elsewhere than the one it ended in, or is new and ends above one."""
+        return self.new_reach is not None and _lower(self.old_reach) != _lower(self.new_reach)
 
 
 @dataclass(frozen=True, slots=True)

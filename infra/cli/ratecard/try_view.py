@@ -71,8 +71,8 @@ def signed(amount: Decimal) -> str:
 
 def reach_text(reach: Reach | None) -> str:
     """A tier in words."""
-    if reach is None:
-        return "no tier"
+    if reach is None or (not reach.lower and reach.upper is None):
+        return "one price" if reach else "not charged"
     return f"above {quantity_text(reach.lower)}" if reach.upper is None else f"up to {quantity_text(reach.upper)}"
 
 
@@ -145,11 +145,13 @@ def show_report(report: TrialReport, *, in_full: bool) -> None:
 
 
 def _show_amounts(report: TrialReport, currency: str, *, in_full: bool) -> None:
-    made = table("", "tenant, SKU", "quantity", "unit", "charged", "new", "change", "", text=["unit"])
+    made = table("", "tenant, SKU", "quantity", "charged", "new", "change", "")
     made.title = None
+    # A long id goes over two lines; figures are never cut.
+    made.columns[0].no_wrap = False
     tenants = report.by_change(currency)
     for trial in tenants[:_SHOWN_TENANTS]:
-        made.add_row(escape(trial.tenant_id), "", "", *_cells(trial.old(currency), trial.new(currency)), style="bold")
+        made.add_row(escape(trial.tenant_id), "", *_cells(trial.old(currency), trial.new(currency)), style="bold")
         lines = [line for line in trial.lines if line.id.currency == currency]
         if not in_full:
             lines = [line for line in lines if line.change or line.crosses]
@@ -157,11 +159,11 @@ def _show_amounts(report: TrialReport, currency: str, *, in_full: bool) -> None:
         for line in shown:
             mark = " *" if line.crosses else ""
             sku = f"  {escape(line.id.sku)}{mark}"
-            made.add_row(sku, quantity_text(line.quantity), line.unit, *_cells(line.old, line.new))
+            made.add_row(sku, quantity_text(line.quantity), *_cells(line.old, line.new))
         if len(lines) > len(shown):
-            made.add_row(f"  and {len(lines) - len(shown)} more", "", "", "", "", "", "", style="dim")
+            made.add_row(f"  and {len(lines) - len(shown)} more", "", "", "", "", "", style="dim")
     made.add_section()
-    made.add_row(f"total, {currency}", "", "", *_cells(*report.totals(currency)), style="bold")
+    made.add_row(f"total, {currency}", "", *_cells(*report.totals(currency)), style="bold")
     console.print(made)
     if len(tenants) > _SHOWN_TENANTS:
         console.print(f"and {len(tenants) - _SHOWN_TENANTS} tenants more, with smaller changes: --json has them all")

@@ -1,6 +1,7 @@
 """One partition of usage: read, judge, fold; and at each flush, price and publish (DESIGN D2 to D8)."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,6 +20,7 @@ from schemas.exclusions import Outcome
 from schemas.headers import Numbering, header_texts
 from schemas.instants import to_microseconds
 from schemas.rerating import RerateOrdered
+from schemas.wallets import WalletTransferred
 from streams.balance import DEAD_LETTER, DUPLICATE, OUTCOMES, REROUTED, UNRATED, Balance, SourceBalance
 from streams.columns import codes, values_of
 from streams.controls import Controls, tick_source
@@ -38,6 +40,8 @@ from streams.rerating import STATE_KIND, OrderBook, Orders
 from streams.restore import POSITION_KEY, describe
 from streams.signals import Signals
 from streams.transactions import OutgoingRecord
+from streams.wallet_orders import WalletOrders, WalletRecord
+from streams.wallets import WalletState
 
 log = get_logger(__name__)
 
@@ -62,6 +66,7 @@ class RateProcessor:
         self._numbers = BatchNumbers()
         self._balance = Balance()
         self._state = RatedState(settings, source, partition, self._judge.rules)
+        self._wallet_orders = WalletOrders(settings, self._judge.rules, partition)
         self._signals = Signals(settings, source, partition)
         self._rejects = Rejects(settings, source, partition)
         self._additions: dict[str, Additions] = {}
@@ -82,6 +87,7 @@ class RateProcessor:
     def restore(self, state: Iterable[tuple[bytes, bytes]], position: bytes | None) -> int | None:
         """Take over the committed state; the event-id window is learnt again from the log."""
         gaps: list[tuple[str, int, SourceNumbers]] = []
+        wallets: list[tuple[str, list[str], list[Any]]] = []
         for key, value in state:
             kind, *key_parts = orjson.loads(key)
             _, *payload = orjson.loads(value)
@@ -94,6 +100,10 @@ class RateProcessor:
                 gaps.append((key_parts[0], key_parts[1], restored.copy()))
             elif kind == "balance":
                 self._balance.restore(key_parts[0], SourceBalance(*payload))
+            elif kind in WalletOrders.KINDS:
+                self._wallet_orders.restore(kind, key_parts, payload)
+            elif kind in WalletState.KINDS:
+                wallets.append((kind, key_parts, payload))
             elif kind in self._controls.KINDS:
                 self._controls.restore(kind, payload)
             elif kind == STATE_KIND:
@@ -106,6 +116,7 @@ class RateProcessor:
         self._judge.restore(watermark_us, oldest_minute, evicted)
         self._cut_watermark_us = watermark_us
         self._signals.restored(gaps, evicted)
+        self._state.wallets.begin(self._wallet_orders.known(), wallets)
         self._state.restored(self._controls.catalog, watermark_us, begun, self._reratings.orders)
         return None if window_from is None else int(window_from)
 
@@ -133,7 +144,9 @@ class RateProcessor:
             position,
             self._judge.watermark_us,
             self._stretches,
-            self._controls.take_state(position, self._partition) + self._reratings.take_state(position),
+            self._controls.take_state(position, self._partition)
+            + self._reratings.take_state(position)
+            + self._wallet_orders.take_state(position),
             self._numbers.take_changed(),
             self._balance.take_changed(),
             self._balance.take_tally(),
@@ -149,7 +162,7 @@ class RateProcessor:
     def outgoing(self, snapshot: RateSnapshot) -> list[OutgoingRecord]:
         """Rated records, signals, rejects, changed state, and last the position."""
         position = snapshot.position
-        records = list(snapshot.rejects.outgoing())
+        records: list[OutgoingRecord] = []
         for stretch in snapshot.stretches:
             records += self._state.advance(
                 stretch.position,
@@ -158,10 +171,15 @@ class RateProcessor:
                 stretch.additions,
                 stretch.begun,
                 stretch.orders,
+                stretch.wallets,
             )
+        for source, reason in self._state.wallets.take_refused():
+            self._refuse_order(source, reason, snapshot.rejects)
+        records[:0] = snapshot.rejects.outgoing()
         records += snapshot.controls
         records += self._source_state(snapshot)
         records += self._signals.outgoing(snapshot, self._state.take_unpriced())
+        records += self._signals.wallets(snapshot, self._state.wallets.take_reports())
         value = orjson.dumps(
             [
                 position,
@@ -322,18 +340,29 @@ class RateProcessor:
         try:
             if isinstance(record, RateCardActivated):
                 self._controls.activate(record, self._judge.watermark_us)
+            elif isinstance(record, WalletOrders.RECORDS):
+                self._order_credits(record, control.source)
             elif isinstance(record, RerateOrdered):
                 self._reratings.order(record, before, self._judge.watermark_us)
             else:
                 self._controls.assign(record, self._judge.watermark_us)
         except RatingError as error:
-            log.error("control.refused", partition=self._partition, offset=control.source.offset, reason=str(error))
-            self._refuse(Unusable(control.source, "", "invalid_control", str(error), control=True))
+            self._refuse_order(control.source, str(error), self._rejects)
             return
         changed = self._controls.catalog is not before or self._reratings.orders is not orders
         if changed and (self._additions or self._judge.watermark_us != self._cut_watermark_us):
             # What was read before is priced by the catalog of its time first: where a flush falls must not show.
             self._end_stretch(control.source.offset - 1, before, orders)
+
+    def _refuse_order(self, source: SourceRecord, reason: str, rejects: Rejects) -> None:
+        log.error("control.refused", partition=self._partition, offset=source.offset, reason=reason)
+        rejects.add_unusable(Unusable(source, "", "invalid_control", reason, control=True))
+
+    def _order_credits(self, record: WalletRecord, source: SourceRecord) -> None:
+        """Take in an order about prepaid credits. A transfer is decided by what is left here: so a stretch ends before it."""
+        if isinstance(record, WalletTransferred):
+            self._end_stretch(source.offset - 1, self._controls.catalog, self._reratings.orders)
+        self._wallet_orders.order(record, self._judge.watermark_us, source)
 
     def _tick(self, source: SourceRecord, time_us: int) -> None:
         """Let time go on, no further ahead of the log than an event may be.
@@ -348,6 +377,14 @@ class RateProcessor:
     def _end_stretch(self, position: int, catalog: Catalog, orders: Orders) -> None:
         self._cut_watermark_us = self._judge.watermark_us
         self._stretches.append(
-            Stretch(position, self._judge.watermark_us, catalog, self._additions, self._judge.take_begun(), orders)
+            Stretch(
+                position,
+                self._judge.watermark_us,
+                catalog,
+                self._additions,
+                self._judge.take_begun(),
+                orders,
+                self._wallet_orders.take(),
+            )
         )
         self._additions = {}

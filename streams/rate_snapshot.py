@@ -9,6 +9,7 @@ from streams.numbering import SourceNumbers
 from streams.rejects import Rejects
 from streams.rerating import Orders
 from streams.transactions import OutgoingRecord
+from streams.wallet_orders import WalletOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Stretch:
     """The periods in which time has stood."""
     orders: Orders
     """The closed months that are priced again."""
+    wallets: tuple[WalletOrder, ...] = ()
+    """The orders about prepaid credits that came in it; a transfer comes first."""
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ differently than last emitted is published as absolute totals with the revision 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from heapq import heappop, heappush
 
 import orjson
@@ -27,6 +27,8 @@ from streams.rerating import NO_ORDERS, Corrections, Orders
 from streams.totals import Totals
 from streams.transactions import OutgoingRecord
 from streams.unpriced import UnpricedTotals, UnpricedUsage
+from streams.wallet_orders import WalletOrder
+from streams.wallets import WalletState
 
 _EMITTED = "emitted"
 _REVISION_BITS = 40
@@ -59,6 +61,7 @@ class RatedState:
         self._unpriced = UnpricedTotals()
         self._openings = Openings()
         self._corrections = Corrections()
+        self.wallets = WalletState(settings, source, partition, rules)
 
     @property
     def cells(self) -> int:
@@ -100,9 +103,10 @@ class RatedState:
             self._period(key)
         for key in self._periods:
             # From here on only what differs from this comes out: also a line that a later card makes vanish.
-            self._lines(key, catalog, watermark_us)
+            self.wallets.note(key, self._lines(key, catalog, watermark_us))
         for key in self._corrections.changed(orders):
-            list(self._corrections.lines(key, self._period(key), catalog))
+            self.wallets.note(key, self._corrections.lines(key, self._period(key), catalog))
+        self.wallets.restored(watermark_us)
 
     def advance(
         self,
@@ -112,13 +116,14 @@ class RatedState:
         additions: Mapping[str, Additions],
         begun: Iterable[str] = (),
         orders: Orders = NO_ORDERS,
+        wallets: Iterable[WalletOrder] = (),
     ) -> list[OutgoingRecord]:
         """Take in what was read up to `position`; returns rated records and changed state.
 
         `begun`: the periods in which the partition's time has stood since the last call. `orders`: the closed months
-        that are priced again.
+        that are priced again. `wallets`: what was ordered about prepaid credits.
         """
-        records: list[OutgoingRecord] = []
+        records: list[OutgoingRecord] = list(self.wallets.apply(wallets, position))
         self._levels.follow(catalog)
         touched = set(self._add(position, additions, records))
         touched |= self._due(watermark_us, catalog, begun)
@@ -131,6 +136,7 @@ class RatedState:
             lines = self._lines(key, catalog, watermark_us)
             if lines or key in ordered:
                 lines.extend(self._corrections.lines(key, self._period(key), catalog))
+            self.wallets.note(key, lines)
             for line in lines:
                 records.extend(self._emit(key, line, position, revision))
             following = self._openings.hand_over(key, self._period(key).handover())
@@ -140,17 +146,28 @@ class RatedState:
                 if following in self._periods and following not in touched:
                     touched.add(following)
                     heappush(queue, following)
+        load = partial(self._all_lines, catalog, watermark_us)
+        records.extend(self.wallets.settle(position, watermark_us, revision, load))
         records.extend(self._forget(watermark_us, position))
         self._generation, self._watermark_us = catalog.generation, watermark_us
         return records
 
-    def _lines(self, key: PeriodKey, catalog: Catalog, watermark_us: int) -> list[RatedLine]:
+    def _lines(self, key: PeriodKey, catalog: Catalog, watermark_us: int, only_changed: bool = True) -> list[RatedLine]:
         """What changed in a period since the last call, with what it takes over from those before it."""
         period = self._period(key)
         period.open_with(self._openings.of(key))
         period.carry(self._levels.opening(key))
         closed = watermark_us >= self._rules.period_closes_us(key[1])
-        return period.lines(catalog, closed=closed, now=self._rules.window.index_of_us(watermark_us))
+        now = self._rules.window.index_of_us(watermark_us)
+        return period.lines(catalog, closed=closed, now=now, only_changed=only_changed)
+
+    def _all_lines(
+        self, catalog: Catalog, watermark_us: int, tenant_id: str
+    ) -> Iterator[tuple[PeriodKey, list[RatedLine]]]:
+        """Every record of a tenant, by period, after the changed ones were taken."""
+        for key in [key for key in self._periods if key[0] == tenant_id]:
+            lines = self._lines(key, catalog, watermark_us, only_changed=False)
+            yield key, [*lines, *self._corrections.lines(key, self._period(key), catalog)]
 
     def take_unpriced(self) -> list[UnpricedUsage]:
         """The usage without a price of the tenants and meters where it changed since the last call."""

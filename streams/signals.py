@@ -13,6 +13,7 @@ from streams.outcomes import NEVER_US
 from streams.rate_snapshot import RateSnapshot
 from streams.transactions import OutgoingRecord
 from streams.unpriced import UnpricedUsage
+from streams.wallet_signals import Told, balance_data, low_balance
 
 OPERATOR = "_operator"
 """The tenant of signals that concern the operator and no tenant."""
@@ -53,6 +54,15 @@ class Signals:
             self._evicted_minutes = snapshot.evicted_minutes
             data = {"partition": self._partition, "evicted_minutes": snapshot.evicted_minutes}
             yield self._signal(snapshot, OPERATOR, f"event_window/{self._partition}", "evicted", data)
+
+    def wallets(self, snapshot: RateSnapshot, told: Iterable[Told]) -> Iterator[OutgoingRecord]:
+        """The balance of each wallet that changed, and whether it is low now."""
+        for each in told:
+            unit, data = each.report.unit.lower(), balance_data(each.report, self._settings.window_minutes)
+            yield self._signal(snapshot, each.tenant_id, f"wallet/{unit}", "balance", data)
+            kind = low_balance(each)
+            if kind is not None:
+                yield self._signal(snapshot, each.tenant_id, f"low_balance/{unit}", kind, data)
 
     def _unpriced(self, snapshot: RateSnapshot, usage: UnpricedUsage) -> OutgoingRecord:
         data = {

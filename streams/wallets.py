@@ -24,14 +24,15 @@ from streams.processor import SourceRecord
 from streams.transactions import OutgoingRecord
 from streams.wallet_orders import Granted, Transferred, Voided, WalletOrder, gone_through
 from streams.wallet_records import line_document, line_of, receivers_grants
+from streams.wallet_signals import Told
 
 _CREDIT, _WALLET, _OWED, _MOVED = "credit", "wallet", "owed", "moved"
 PeriodKey = tuple[str, str]
 """A tenant, and the period whose rating gave a record."""
 Emitted = tuple[int, str, str, bool, dict[str, str]]
 """What was last published as a debit: revision, quantity, amount, provisional, dimensions."""
-Load = Callable[[str], Iterable[tuple[PeriodKey, RatedLine]]]
-"""Every rated record of a tenant, as it stands."""
+Load = Callable[[str], Iterable[tuple[PeriodKey, Iterable[RatedLine]]]]
+"""Every rated record of a tenant, as it stands, by the period whose rating gave it."""
 
 
 class WalletState:
@@ -66,8 +67,7 @@ class WalletState:
 
     # --- putting back ---------------------------------------------------------------------------------------------
 
-    def restore(self, kind: str, key: list[str], payload: list[Any]) -> None:
-        """Put back one entry of the state, after `begin`."""
+    def _restore(self, kind: str, key: list[str], payload: list[Any]) -> None:
         if kind == _CREDIT:
             tenant_id, period, text = key
             emitted: Emitted = tuple(payload)
@@ -82,14 +82,16 @@ class WalletState:
             found = {grant_id: GrantSums(*(int(each) for each in numbers)) for grant_id, numbers in sums.items()}
             self._wallets[key[0]].reopen(period, found)
 
-    def begin(self, orders: Iterable[WalletOrder]) -> None:
-        """Make the wallets with the grants and voids that are known, before the state of each is put back."""
+    def begin(self, orders: Iterable[WalletOrder], state: Iterable[tuple[str, list[str], list[Any]]] = ()) -> None:
+        """Make the wallets with the grants and voids that are known; then put back their state: kind, key and payload."""
         for order in orders:
             if isinstance(order, Granted):
                 self._wallet(order).grant(order.grant)
             elif isinstance(order, Voided):
                 self._wallets[order.tenant_id].void(order.grant_id, order.hour)
         self._new.clear()
+        for kind, key, payload in state:
+            self._restore(kind, key, payload)
 
     def restored(self, watermark_us: int) -> None:
         """All records were noted again: what was told and published before is not told again."""
@@ -145,23 +147,24 @@ class WalletState:
         refused, self._refused = self._refused, []
         return refused
 
-    def note(self, key: PeriodKey, line: RatedLine) -> None:
-        """A rated record that changed; `key` is the tenant and the period whose rating gave it."""
+    def note(self, key: PeriodKey, lines: Iterable[RatedLine]) -> None:
+        """Rated records that changed; `key` is the tenant and the period whose rating gave them."""
         wallet = self._wallets.get(key[0])
         if wallet is None or key[0] in self._new:
             return
-        wallet.note(line)
+        for line in lines:
+            wallet.note(line)
+            if line.billing_period > key[1]:
+                self._late.setdefault(key, {})[line.key] = line
         self._touched.add(key[0])
-        if line.billing_period > key[1]:
-            self._late.setdefault(key, {})[line.key] = line
 
     def settle(self, position: int, watermark_us: int, revision: int, load: Load) -> Iterator[OutgoingRecord]:
         """The debits that changed, and changed state; call it after each stretch. `load`: the records of a tenant."""
         new, self._new = self._new, {}
         for tenant_id, gone in sorted(new.items()):
-            for key, line in load(tenant_id):
+            for key, lines in load(tenant_id):
                 if key[1] > gone:
-                    self.note(key, line)
+                    self.note(key, lines)
         self._due(watermark_us)
         open_from = self._open_from(watermark_us)
         for tenant_id in sorted(self._touched):
@@ -190,11 +193,11 @@ class WalletState:
         closes_us = self._rules.period_closes_us(self._open_from(watermark_us))
         self._next[tenant_id] = min(closes_us, window.microseconds * min(ends, ends if event is None else event))
 
-    def take_reports(self) -> list[tuple[str, WalletReport | None, WalletReport]]:
-        """The wallets that changed since the last call, by tenant and unit: as told before (None: never), and now."""
+    def take_reports(self) -> list[Told]:
+        """The wallets that changed since the last call, by tenant and unit."""
         changed, self._changed = self._changed, {}
         found = [
-            (place[0], self._reports.get(place), report)
+            Told(place[0], self._reports.get(place), report)
             for place, report in sorted(changed.items(), key=lambda item: item[0])
             if self._reports.get(place) != report
         ]

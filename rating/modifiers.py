@@ -92,7 +92,7 @@ class Conversion(_Part):
             to = "whole units" if not self.decimals else f"{self.decimals} decimals"
             if self.decimals is not None and self.decimals < 0:
                 to = f"multiples of {10**-self.decimals:,}"
-            words.append(f"rounded {'to the nearest of ' if self.round == 'nearest' else self.round + ' to '}{to}")
+            words.append(f"rounded {'' if self.round == 'nearest' else self.round + ' '}to {to}")
         return f"quantity {', '.join(words)}" + (f" = {self.unit}" if self.unit else "")
 
     def of(self, quantity: Fraction) -> Fraction:

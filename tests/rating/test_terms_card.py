@@ -44,6 +44,18 @@ def test_a_percent_discount_takes_a_part_off_the_lines_it_names() -> None:
     assert of_month(card(IN, OUT, discounts=discounts), 100, 30) == {("credit", "loyal"): -10}
 
 
+def test_a_discount_may_name_several_lines() -> None:
+    other = sku("calls", "requests", per_unit("1"))
+    made = card(IN, OUT, other, discounts=[{"sku": "loyal", "percent": "10", "skus": ["in", "o?t"]}])
+    assert of_month(made, 100, 30) == {("credit", "loyal"): -13}
+
+
+def test_a_discount_is_rounded_half_away_from_zero_and_not_a_hair_before() -> None:
+    for percent, off in (("50", "-0.01"), ("49.99999999", None)):
+        made = card(sku("in", "input", per_unit("0.01")), discounts=[{"sku": "off", "percent": percent}])
+        assert of_month(made, 1) == ({("credit", "off"): Decimal(off)} if off else {})
+
+
 def test_an_amount_discount_takes_off_no_more_than_the_lines_cost() -> None:
     discounts = [{"sku": "welcome", "amount": "50"}]
     assert of_month(card(IN, OUT, discounts=discounts), 100, 30) == {("credit", "welcome"): -50}
@@ -174,6 +186,12 @@ def test_amounts_of_the_terms_may_be_a_tenants_own() -> None:
     own = made.with_overrides(overrides_for(made, {"commit": "50", "cap": "60"}))
     assert of_month(own, 70) == {("commitment", "commit/overage"): 20, ("credit", "cap"): -30}
     assert of_month(made, 70) == {("commitment", "commit"): 30}
+
+
+def test_a_tenants_own_cap_below_the_minimum_is_followed_by_the_minimum() -> None:
+    made = card(IN, maximum={"sku": "cap", "amount": "150"}, minimum={"sku": "least", "amount": "100"})
+    own = made.with_overrides(overrides_for(made, {"cap": "60"}))
+    assert of_month(own, 150) == {("credit", "cap"): -90, ("minimum", "least"): 40}
 
 
 # --- usage after closing ----------------------------------------------------------------------------------------------

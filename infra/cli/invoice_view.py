@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from rich.markup import escape
+from rich.table import Table
 
 from infra.cli.output import console, table
 from rating.documents import Draft
@@ -11,6 +12,9 @@ from rating.invoice_tiers import InvoiceTier
 from rating.invoices import Invoice, InvoiceLine
 from rating.terms.taxes import LineTax
 from schemas.decimals import format_decimal
+
+_WIDEST = 2000
+"""Characters of the widest table in a pipe: ids of lines have at most 512."""
 
 
 def money(amount: Decimal, currency: str) -> str:
@@ -22,6 +26,15 @@ def quantity_text(quantity: Decimal) -> str:
     """A quantity without needless zeros, digits in groups."""
     whole, _, part = format_decimal(quantity).partition(".")
     return f"{int(whole):,}" + (f".{part}" if part else "")
+
+
+def print_whole(made: Table) -> None:
+    """Print a table: a terminal folds what is too long for it, in a pipe nothing is cut."""
+    if console.is_terminal:
+        console.print(made)
+        return
+    needed = console.measure(made, options=console.options.update(max_width=_WIDEST)).maximum
+    type(console)(highlight=False, width=max(console.width, needed)).print(made)
 
 
 def invoice_json(invoice: Invoice) -> dict[str, object]:
@@ -93,7 +106,7 @@ def show_invoice(invoice: Invoice, state: str | None = None) -> None:
     lines.add_section()
     for cells in total_rows(invoice):
         lines.add_row(*cells)
-    console.print(lines)
+    print_whole(lines)
     for each in invoice.unrated:
         console.print(f"  not yet priced: {quantity_text(each.quantity)} {each.unit} of {each.meter}")
 

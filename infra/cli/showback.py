@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 from rich.markup import escape
 
-from infra.cli.invoice_view import quantity_text
+from infra.cli.invoice_view import print_whole, quantity_text
 from infra.cli.local_store import store_of
 from infra.cli.options import STORE, Month, with_settings
-from infra.cli.output import console, print_json, table, working
+from infra.cli.output import print_json, table, working
 from infra.clickhouse import connect
 from infra.config import Settings
 
@@ -114,7 +114,7 @@ def _show(found: Showback, by: By, lines: bool) -> None:
     if found.rounding:
         made.add_row("rounding of the invoice's lines", *rest, _exact(found.rounding))
     made.add_row("[bold]invoice[/]", *rest, f"[bold]{_exact(found.invoice_total)}[/]")
-    console.print(made)
+    print_whole(made)
 
 
 def _name(share: Share, by: By) -> str:

@@ -9,9 +9,10 @@ import click
 from rich.markup import escape
 
 from infra.cli.invoice.view import document_json, show_document
+from infra.cli.invoice_view import print_whole
 from infra.cli.local_store import store_of
 from infra.cli.options import STORE, Month, with_settings
-from infra.cli.output import console, print_json, table
+from infra.cli.output import print_json, table
 from infra.clickhouse import connect
 from infra.config import Settings
 
@@ -50,7 +51,7 @@ def list_documents(settings: Settings, tenant: str | None, period: str | None, a
         replaces = f" for {draft.replaces}" if draft.replaces else ""
         total = f"{draft.total:,f} {draft.currency}"
         made.add_row(escape(each.document_id), escape(draft.tenant_id), draft.period, total, escape(what + replaces))
-    console.print(made)
+    print_whole(made)
 
 
 def _summary(document: Document) -> dict[str, object]:

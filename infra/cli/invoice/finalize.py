@@ -10,6 +10,7 @@ import click
 from rich.markup import escape
 
 from infra.cli.invoice.view import stage_text
+from infra.cli.invoice_view import print_whole
 from infra.cli.local_store import store_of
 from infra.cli.options import Month, was_given, with_settings
 from infra.cli.output import console, print_json, progress_bar, remark, table
@@ -104,7 +105,7 @@ def _show(outcomes: list[Outcome], tenant: str | None, period: str | None) -> No
             each.document.document_id if each.document else "",
             escape(_state(each)),
         )
-    console.print(made)
+    print_whole(made)
     for each in outcomes:
         for difference in each.differences:
             console.print(f"  {each.tenant_id}, {_difference_text(each, difference)}", markup=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from infra.cli.invoice_view import money, quantity_text, tier_rows, total_rows
+from infra.cli.invoice_view import money, print_whole, quantity_text, tier_rows, total_rows
 from infra.cli.output import console, table
 from rating.invoice_tiers import InvoiceTier
 
@@ -57,7 +57,7 @@ def show_document(document: Document, *, explain: bool = True) -> None:
     made.add_section()
     for cells in total_rows(draft):
         made.add_row(*cells)
-    console.print(made)
+    print_whole(made)
     for note in _remarks(document):
         console.print(f"  {note}", markup=False, soft_wrap=True)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 from rich.markup import escape
 
+from infra.cli.invoice_view import print_whole
 from infra.cli.local_store import store_of
 from infra.cli.options import STORE, Month, with_settings
-from infra.cli.output import console, print_json, remark, table, working
+from infra.cli.output import print_json, remark, table, working
 from infra.clickhouse import connect
 from infra.config import Settings
 
@@ -67,7 +68,7 @@ def _show(found: Statement) -> None:
     made.add_section()
     sums = (f"{found.gross:,f}", f"{found.seller_amount:,f}", f"{found.operator_amount:,f}")
     made.add_row("[bold]total[/]", "", *(f"[bold]{amount}[/]" for amount in sums))
-    console.print(made)
+    print_whole(made)
     for sku in sorted({line.sku for line in found.without_rule}):
         remark(f"{sku}: no revenue share of {found.seller_id} on the card that priced it, the line is in no sum")
 

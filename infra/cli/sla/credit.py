@@ -10,6 +10,7 @@ import click
 from rich.markup import escape
 
 from infra.cli.invoice.view import document_json
+from infra.cli.invoice_view import print_whole
 from infra.cli.local_store import store_of
 from infra.cli.options import STORE, Month, with_settings
 from infra.cli.output import console, print_json, remark, table, working
@@ -69,6 +70,6 @@ def _show(notes: list[Document]) -> None:
     for note in notes:
         total = f"{note.draft.total:,f} {note.draft.currency}"
         made.add_row(*map(escape, (note.document_id, note.draft.tenant_id, total, note.draft.corrects or "")))
-    console.print(made)
+    print_whole(made)
     for note in notes:
         console.print(f"  {note.document_id}: {note.draft.reason}", markup=False, soft_wrap=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from infra.cli.output import console, table
+from infra.cli.invoice_view import print_whole
+from infra.cli.output import table
 
 if TYPE_CHECKING:
     from sinks.sla import Judged
@@ -49,7 +50,7 @@ def show(found: Sequence[Judged], period: str) -> None:
             f"{each.amount:,f} {each.currency}" if each.verdict.credit or each.note else "",
             _state(each),
         )
-    console.print(made)
+    print_whole(made)
 
 
 def _short(number: object) -> str:

@@ -144,7 +144,7 @@ class Router:
         for sku in [*self._candidates.get(leaf, []), *counted]:
             if sku.meter != meter_name or not all(name in dimensions for name in sku.placeholders):
                 continue
-            for cell in sku.cells:
+            for cell in self._cells.ordered(sku):
                 if cell.id_for(dimensions) == sku_id and _fits(cell, dimensions):
                     return cell
         return None

@@ -48,6 +48,10 @@ class Cells:
             self._slots[window.minutes, hour] = found
         return found
 
+    def ordered(self, sku: Sku) -> list[Sku]:
+        """The cells of a SKU of this card, the most specific first: the order in which usage is offered to them."""
+        return [cell for cell, _ in self._cells[id(sku)]]
+
     def cell(self, sku: Sku, key: UsageKey, slot: Slot) -> Sku | None:
         """The cell of a SKU of this card for usage that matches the SKU; None if no cell is for it.
 

@@ -18,6 +18,7 @@ from rating.cards import RateCard, parse_card
 from rating.catalog import Assignment
 from rating.errors import CardError, PeriodError
 from rating.invoices import Invoice, build_invoice
+from rating.matching import matches, rank
 from rating.overrides import overrides_for
 from rating.period import TenantPeriod
 from rating.rated import RatedLine
@@ -375,6 +376,78 @@ LATER = card(
     version=2,
     effective_from=hour_start(START + 23),
 )
+
+
+def test_late_usage_of_a_cell_is_an_adjustment_of_its_line() -> None:
+    made = card(TIERED, sku("out", "output", night(per_unit("2"), per_unit("1"))))
+    period = TenantPeriod("acme", PERIOD)
+    period.add(key(region="eu"), START + 1, None, {"input_uncached": Decimal(60), "output_text": Decimal(1)})
+    period.add(key(region="eu"), START, "2026-02", {"input_uncached": Decimal(60), "output_text": Decimal(5)})
+    period.add(key(region="us"), START + 12, "2026-02", {"output_text": Decimal(7)})
+    lines = {(line.sku, line.kind): line.amount for line in period.lines(catalog(made), closed=True)}
+    assert lines == {
+        ("m/in/eu", "usage"): 18,
+        ("m/in/eu", "adjustment"): 14,  # 40 at 0.3, 20 at 0.1
+        ("out/22:00-06:00", "usage"): 2,
+        ("out/22:00-06:00", "adjustment"): 10,
+        ("out/other", "adjustment"): 7,
+    }
+
+
+VALUES = st.sampled_from(["a", "b", "a*", "*b", "*"])
+NAMES = st.sampled_from(["", "", "", "a", "x"])
+
+
+def cells_of(drawn: list[tuple[str, str, str]]) -> list[Document]:
+    """Cells with different prices; those with a pattern get a name of their own."""
+    made = []
+    for index, (model, region, name) in enumerate(drawn):
+        needed = any("*" in value and value != "*" for value in (model, region))
+        named = {"name": name or f"n{index}"} if name or needed else {}
+        made.append({"model": model, "region": region, "charge": per_unit(str(index + 1)), **named})
+    return made
+
+
+SOME_CELLS = st.lists(st.tuples(VALUES, VALUES, NAMES), min_size=1, max_size=3, unique_by=lambda drawn: drawn[:2]).map(
+    cells_of
+)
+SOME_SKUS = st.lists(
+    st.tuples(
+        st.sampled_from(["in", "{model}/in", "{region}"]), st.sampled_from([{}, {"model": "a"}, {"model": "a*"}]), SOME_CELLS
+    ),
+    min_size=1, max_size=2,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(SOME_SKUS, st.booleans())
+def test_in_a_card_that_is_accepted_no_line_has_two_prices_and_no_order_matters(
+    skus: list[tuple[str, dict[str, str], list[Document]]], with_default: bool
+) -> None:
+    default: Document = {"default": per_unit("100")} if with_default else {}
+    documents = [
+        sku(name, "input", matrix(["model", "region"], *cells, **default), **match) for name, match, cells in skus
+    ]
+    turned = [
+        {**each, "charge": {**each["charge"], "cells": each["charge"]["cells"][::-1]}} for each in documents[::-1]
+    ]
+    try:
+        made, other = card(*documents), card(*turned)
+    except CardError:
+        return
+    for model in ("a", "b", "ab", "c"):
+        for region in ("a", "b", "ab", "c"):
+            usage = key(model=model, region=region)
+            line, again = (route(each, usage, "input_uncached") for each in (made, other))
+            assert (line.sku, line.model) == (again.sku, again.model)
+            if line.outcome == "priced":
+                whole = max((each for each in made.skus if matches(each, usage)), key=rank)
+                inside = sorted((cell for cell in whole.cells if matches(cell, usage)), key=rank, reverse=True)
+                assert len(inside) == 1 or rank(inside[0]) > rank(inside[1]), "no usage is in two cells alike"
+                assert line.model == inside[0].price_model, "no line has the price of another cell"
+                assert made.router.sku_of(line.sku, line.meter, line.dimensions) in inside[:1]
+
+
 EVENTS = st.lists(
     st.tuples(
         st.integers(0, 50), st.sampled_from(REGIONS), st.sampled_from([0, 5]),

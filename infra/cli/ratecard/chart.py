@@ -17,9 +17,9 @@ from rating.money import difference, exact_sum, round_half_away
 
 _TENANTS, _SKUS, _CROSSINGS = 20, 15, 100
 """What is drawn and listed before it is only counted."""
-_WIDTH, _LABEL, _VALUE, _ROW = 860, 210, 150, 26
+_WIDTH, _LABEL, _VALUE, _ROW = 860, 210, 190, 26
 """Pixels: the drawing, the names at its left, the figures at its right, a row."""
-_LONGEST_LABEL = 32
+_LONGEST_LABEL = 26
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d9dee5; --page: #ffffff; --tile: #f4f6f9;
   --old: #9aa5b4; --new: #2563c9; --more: #b45309; --less: #0f7b6c; }

@@ -135,8 +135,9 @@ def _waiting_json(each: Waiting) -> dict[str, object]:
 def show_report(report: TrialReport, *, in_full: bool) -> None:
     """Print a table per currency, who crosses a tier, and what has no price. `in_full`: every line of every tenant."""
     console.print(f"[bold]{escape(report.title)}[/]", soft_wrap=True)
-    console.print(escape(report.remark), soft_wrap=True)
-    if not report.tenants:
+    if report.tenants:
+        console.print(escape(report.remark), soft_wrap=True)
+    else:
         console.print("nobody used anything in this month" if not report.with_usage else "no tenant was chosen")
     for currency in report.currencies:
         _show_amounts(report, currency, in_full=in_full or len(report.tenants) <= 2)

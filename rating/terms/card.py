@@ -54,7 +54,7 @@ class CardTerms:
         reduced, given = Fraction(0), 0
         for discount in self._card.discounts:
             matched = [sku for sku in left if any(matches(pattern, sku) for pattern in discount.skus)]
-            cost = sum((left[sku] for sku in matched), Fraction(0))
+            cost = Fraction(sum(left[sku] for sku in matched))
             share = _share(discount, cost)
             for sku in matched:
                 left[sku] *= 1 - share

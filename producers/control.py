@@ -113,7 +113,7 @@ def new_cards(catalog: PublishedCatalog, card_documents: Sequence[Mapping[str, A
     return states
 
 
-class _Write(NamedTuple):
+class ControlWrite(NamedTuple):
     """A control record, the partitions it concerns, and its key in the catalogue (None: it is not kept there)."""
 
     record: ControlRecord
@@ -148,7 +148,7 @@ class ControlWriter:
         cards = [self._card(*content) for content in contents]
         states: list[bool] = []
 
-        def write(catalog: PublishedCatalog) -> list[_Write]:
+        def write(catalog: PublishedCatalog) -> list[ControlWrite]:
             states[:] = new_cards(catalog, card_documents)
             # Of two equal ones the catalogue key is the same: one of them is written.
             return list({card.id: card for card, new in zip(cards, states, strict=True) if new}.values())
@@ -156,7 +156,7 @@ class ControlWriter:
         self._write_once(write)
         return states
 
-    def _card(self, content: bytes, card_id: str, version: str) -> _Write:
+    def _card(self, content: bytes, card_id: str, version: str) -> ControlWrite:
         now = datetime.now(UTC)
         try:
             record = RateCardActivated(card=orjson.loads(content), published_at=now, published_by=self._author)
@@ -164,7 +164,7 @@ class ControlWriter:
             raise _invalid("invalid_card", f"card {card_id} version {version}", error) from None
 
         key = f"{_CARD}|{card_id}|{version}"
-        return _Write(record, key, range(self._settings.partitions), key)
+        return ControlWrite(record, key, range(self._settings.partitions), key)
 
     def assign(
         self,
@@ -218,7 +218,7 @@ class ControlWriter:
                 exit_code=2,
             )
 
-    def _assignment(self, catalog: PublishedCatalog, record: AccountAssigned) -> list[_Write]:
+    def _assignment(self, catalog: PublishedCatalog, record: AccountAssigned) -> list[ControlWrite]:
         """What an assignment adds to the catalogue. Raises ControlError."""
         if record.card_id not in catalog.card_ids:
             known = ", ".join(sorted(catalog.card_ids)) or "none"
@@ -231,7 +231,7 @@ class ControlWriter:
         published = catalog.assignments.get((record.tenant_id, beginning))
         if published is None:
             key = f"{_ASSIGNMENT}|{record.tenant_id}|{beginning}"
-            return [_Write(record, key, self._partitions_of(record.tenant_id), key)]
+            return [ControlWrite(record, key, self._partitions_of(record.tenant_id), key)]
         if published.model_copy(update={"assigned_by": record.assigned_by}) == record:
             return []
         other = "" if published.card_id != record.card_id else " in another way"
@@ -245,7 +245,7 @@ class ControlWriter:
     def tick(self, time: datetime) -> None:
         """Tell every partition that event time has reached `time`: quiet periods close. Raises BrokerError."""
         record = Tick(time=time)
-        write = _Write(record, f"tick|{format_instant(record.time)}", range(self._settings.partitions), None)
+        write = ControlWrite(record, f"tick|{format_instant(record.time)}", range(self._settings.partitions), None)
         self._write_once(lambda _: [write])
 
     def order_rerates(self, orders: Sequence[RerateOrdered]) -> None:
@@ -262,7 +262,7 @@ class ControlWriter:
                     code="invalid_rerate",
                 )
             name = f"rerate|{order.tenant_id}|{order.period}|{format_instant(order.ordered_at)}"
-            writes.append(_Write(order, name, self._partitions_of(order.tenant_id), None))
+            writes.append(ControlWrite(order, name, self._partitions_of(order.tenant_id), None))
         self._write_once(lambda _: writes)
 
     def close(self) -> None:
@@ -281,7 +281,7 @@ class ControlWriter:
         everywhere = range(self._settings.partitions)
         return everywhere if tenant_id == DEFAULT_ACCOUNT else [partition_for(tenant_id, len(everywhere))]
 
-    def _write_once(self, decide: Callable[[PublishedCatalog], Sequence[_Write]]) -> int:
+    def _write_once(self, decide: Callable[[PublishedCatalog], Sequence[ControlWrite]]) -> int:
         """Write what `decide` makes of the catalogue, in one transaction; how many records that was."""
         for last_try in (False, True):
             try:
@@ -318,7 +318,7 @@ class ControlWriter:
             self._producer = producer
         return self._producer
 
-    def _transact(self, producer: Producer, writes: Sequence[_Write]) -> None:
+    def _transact(self, producer: Producer, writes: Sequence[ControlWrite]) -> None:
         """Everything in one transaction. KafkaException: nothing of it, or nobody knows (then trying again is safe)."""
         now = datetime.now(UTC)
         source = f"{self._settings.deployment}/control"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rating.errors import CardProblem
+from rating.meters import is_custom
 from rating.models import Percentage, PriceModel
 from rating.models.base import LARGEST_UNIT_PRICE
 from rating.money import currency_exponent, plain, round_to_currency
@@ -36,6 +37,19 @@ def misfits(sku: Sku, charge: PriceModel) -> Iterator[tuple[str, str]]:
     conversion = sku.quantity
     if isinstance(charge, Percentage):
         # It is of single events: there is no quantity of a period that could be changed before.
+        if not is_custom(sku.meter):
+            yield (
+                "meter",
+                f"a percentage is of each event's own amount, which only custom meters (units.<name>) have: use one, or "
+                f"graduated_percentage for the sum of {sku.meter}",
+            )
+        if sku.aggregation != "sum":
+            yield (
+                "aggregation",
+                f"a percentage is of each event's own amount: leave {sku.aggregation} out, or write sum",
+            )
+        if sku.commitment is not None:
+            yield "commitment", "a percentage is of each event's own amount: write a commitment of the card instead"
         if conversion is not None:
             yield "quantity", "a percentage is of each event's own amount: leave quantity out, change the rate"
         if sku.included is not None:

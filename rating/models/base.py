@@ -136,7 +136,8 @@ class PriceModel(BaseModel, ABC):
     def spread(self, quantity: Fraction) -> list[tuple[Segment, Fraction, Fraction]]:
         """The tiers that a quantity reaches, each with its part of the quantity and its part of the exact price.
 
-        The parts sum to the quantity and to its price. The first tier is always there, also for a quantity of 0 or less.
+        The parts sum to the quantity and to its price. Of a model with `whole_quantity` it is one tier; of the others the
+        first tier is always there, also for a quantity of 0 or less.
         """
         found: list[tuple[Segment, Fraction, Fraction]] = []
         for index, tier in enumerate(self.segments()):

@@ -96,19 +96,20 @@ def show_invoice(invoice: Invoice, state: str | None = None) -> None:
     `state` says where it stands; left out, whether its amounts can still change.
     """
     state = state or ("provisional" if invoice.provisional else "final amounts")
-    title = f"Invoice of {invoice.tenant_id} for {invoice.period} ({state})"
+    title = f"Invoice of {escape(invoice.tenant_id)} for {invoice.period} ({state})"
     lines = table(title, "line", "quantity", "unit", "amount", text=["unit"])
     for line in invoice.lines:
         period = "" if line.service_period == invoice.period else f" ({line.kind} for {line.service_period})"
-        lines.add_row(line.sku + period, quantity_text(line.quantity), line.unit, money(line.amount, invoice.currency))
-        for cells in tier_rows(line.tiers, line.unit):
-            lines.add_row(*cells, style="dim")
+        cells = (escape(line.sku + period), quantity_text(line.quantity), escape(line.unit))
+        lines.add_row(*cells, money(line.amount, invoice.currency))
+        for tier in tier_rows(line.tiers, line.unit):
+            lines.add_row(*tier, style="dim")
     lines.add_section()
     for cells in total_rows(invoice):
         lines.add_row(*cells)
     print_whole(lines)
     for each in invoice.unrated:
-        console.print(f"  not yet priced: {quantity_text(each.quantity)} {each.unit} of {each.meter}")
+        console.print(f"  not yet priced: {quantity_text(each.quantity)} {each.unit} of {each.meter}", markup=False)
 
 
 def tier_rows(tiers: Sequence[InvoiceTier], unit: str) -> Iterator[tuple[str, str, str, str]]:
@@ -120,7 +121,7 @@ def tier_rows(tiers: Sequence[InvoiceTier], unit: str) -> Iterator[tuple[str, st
         yield (
             f"  {_tier_text(tier)}",
             quantity_text(tier.quantity) if has_quantity else "",
-            tier.unit if has_quantity and tier.unit != unit else "",
+            escape(tier.unit) if has_quantity and tier.unit != unit else "",
             format_decimal(tier.amount),
         )
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "tail": Entry("infra.cli.tail:tail", "Read rated records, signals or dead letters."),
     "topics": Entry("infra.cli.topics:topics", "Create and check the topics."),
     "up": Entry("infra.cli.up:up", "Run the whole stack, and keep it running."),
+    "wallet": Entry("infra.cli.wallet:wallet", "Prepaid credits: grant, void, transfer, show."),
     "worker": Entry("infra.cli.worker:worker", "Meter and rate."),
 }
 

@@ -100,8 +100,8 @@ def show_invoice(invoice: Invoice, state: str | None = None) -> None:
     lines = table(title, "line", "quantity", "unit", "amount", text=["unit"])
     for line in invoice.lines:
         period = "" if line.service_period == invoice.period else f" ({line.kind} for {line.service_period})"
-        cells = (escape(line.sku + period), quantity_text(line.quantity), escape(line.unit))
-        lines.add_row(*cells, money(line.amount, invoice.currency))
+        name = escape(line.sku + period)
+        lines.add_row(name, quantity_text(line.quantity), escape(line.unit), money(line.amount, invoice.currency))
         for tier in tier_rows(line.tiers, line.unit):
             lines.add_row(*tier, style="dim")
     lines.add_section()

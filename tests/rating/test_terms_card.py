@@ -50,6 +50,11 @@ def test_a_discount_may_name_several_lines() -> None:
     assert of_month(made, 100, 30) == {("credit", "loyal"): -13}
 
 
+@pytest.mark.parametrize("discount", [{"percent": "50"}, {"amount": "3"}])
+def test_usage_that_was_given_back_has_no_discount(discount: Document) -> None:
+    assert of_month(card(IN, discounts=[{"sku": "off", **discount}]), -10) == {}
+
+
 def test_a_discount_is_rounded_half_away_from_zero_and_not_a_hair_before() -> None:
     for percent, off in (("50", "-0.01"), ("49.99999999", None)):
         made = card(sku("in", "input", per_unit("0.01")), discounts=[{"sku": "off", "percent": percent}])

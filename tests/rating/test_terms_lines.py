@@ -195,6 +195,11 @@ def test_hours_with_overage_sum_to_the_price_of_the_period(
     assert amount_of(lines) == q12(expected)
 
 
+def test_overage_of_less_than_a_rounding_step_counts() -> None:
+    lines = closed(line(per_unit("0.0100000000004"), commitment={"amount": "0.01", "overage_factor": "2"}), {0: 1})
+    assert amount_of(lines) == Decimal("0.010000000001")
+
+
 def test_a_price_change_inside_the_period_prices_each_hour_by_its_own_commitment() -> None:
     first = card(line(per_unit("2"), commitment={"amount": "100", "overage_factor": "1.5"}))
     second = card(

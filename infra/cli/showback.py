@@ -28,9 +28,9 @@ _UNNAMED = "(none)"
 @click.command(
     epilog="""\b
 Examples:
-  tokenmill showback --tenant tenant-0001 --period 2026-01
-  tokenmill showback --tenant tenant-0001 --period 2026-01 --by api-key --lines
-  tokenmill showback --tenant tenant-0001 --period 2026-01 --spread --json
+  tokenmill showback --tenant acme --period 2026-01
+  tokenmill showback --tenant acme --period 2026-01 --by api-key --lines
+  tokenmill showback --tenant acme --period 2026-01 --spread --json
 
 How it is shared: docs/invoices.md"""
 )

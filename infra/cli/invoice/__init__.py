@@ -17,7 +17,7 @@ Examples:
   tokenmill invoice --tenant tenant-0001 --period 2026-01
   tokenmill invoice --period 2026-01 --json         every tenant of that month
   tokenmill invoice finalize --issuer acme-telco --period 2026-01
-  tokenmill invoice credit-note acme-telco-000007 --all --reason "wrong tenant\"""",
+  tokenmill invoice credit-note acme-telco-000007 --all --reason "wrong name\"""",
 )
 @click.option("--tenant", default=None, help="one tenant; default: all")
 @click.option("--period", type=Month(), default=None, help="billing period YYYY-MM; default: all")

@@ -43,9 +43,9 @@ class LineAmount(click.ParamType):
     "credit-note",
     epilog="""\b
 Examples:
-  tokenmill invoice credit-note acme-telco-000007 --all --reason "wrong tenant"
-  tokenmill invoice credit-note acme-telco-000007 \\
-      --line model-00/output=12.50 --line 3=0.40 --reason "outage of 12 January\"""",
+  tokenmill invoice credit-note acme-telco-000007 --all --reason "wrong name"
+  tokenmill invoice credit-note acme-telco-000007 --reason "outage" \\
+      --line model-00/output=12.50 --line 3=0.40""",
 )
 @click.argument("document_id", metavar="INVOICE")
 @click.option("--line", "lines", type=LineAmount(), multiple=True, help="what of which line, by number or SKU")

@@ -165,7 +165,7 @@ def found(lines: Iterable[RatedLine]) -> dict[int, tuple[Fraction, Decimal]]:
 
 @pytest.mark.parametrize("scope", ["period", "hour"])
 @pytest.mark.parametrize("name", AGGREGATIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_every_aggregation_counts_what_all_events_say_in_any_order_and_cuts(
     name: str, scope: str, data: st.DataObject

@@ -185,7 +185,7 @@ def in_cuts(prices: Catalog, parts: Sequence[Sequence[Event]]) -> dict[int, tupl
 
 
 @pytest.mark.parametrize("charge", CHARGES, ids=str)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_hours_are_what_their_events_add_in_any_order_and_cuts(charge: dict[str, Any], data: st.DataObject) -> None:
     known = data.draw(events())
@@ -201,7 +201,7 @@ def test_hours_are_what_their_events_add_in_any_order_and_cuts(charge: dict[str,
     assert not found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_a_price_change_goes_on_with_the_free_events_of_the_period(data: st.DataObject) -> None:
     known = data.draw(events())

@@ -150,7 +150,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_parts")
 def test_the_stream_comes_to_what_the_pure_engine_says_whatever_the_way() -> None:
-    @examples(max_examples=20, deadline=None)
+    @examples(max_examples=12, deadline=None)
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         known = data.draw(events())

@@ -247,6 +247,15 @@ def test_windows_without_usage_owe_the_commitment_while_the_card_holds() -> None
     assert amount_of(whole_month, "commitment") == 10 * HOURS_OF_JANUARY - 6
 
 
+def test_a_commitment_by_the_window_holds_beside_lines_without_one() -> None:
+    known = Catalog().with_card(card(BY_HOUR, sku("out", "output", per_unit("1"))))
+    known = known.with_assignment(Assignment("acme", "card", START, START + 3))
+    period = TenantPeriod("acme", PERIOD)
+    used(period, 9, 1)
+    period.add(key(), START + 1, None, {"output_text": Decimal(5)})
+    assert period_records(period.lines(known, closed=True)) == {("commitment", "in/commitment", PERIOD): (2, 20)}
+
+
 def test_a_commitment_by_the_window_follows_the_card_in_force_in_each_window() -> None:
     raised = line(
         per_unit("2"), tier_scope="hour", commitment={"amount": "20", "overage_factor": "2", "window": "hour"}

@@ -80,7 +80,7 @@ class RatedUsage(BaseModel):
     billing_period: Period
     """The calendar month in UTC on whose invoice the record stands, YYYY-MM."""
     service_period: Period
-    """The calendar month in UTC that it is for, YYYY-MM; before `billing_period` for late usage, after it for fees in advance."""
+    """The calendar month in UTC it is for, YYYY-MM; before `billing_period` for late usage, after it for fees in advance."""
     quantity: DecimalText
     """The total of the window in `unit`, never an increment. At most 9 decimals."""
     unit: Name
@@ -94,7 +94,7 @@ class RatedUsage(BaseModel):
     card_version: Annotated[int, Field(strict=True, ge=0)] | None = None
     """The version of that card."""
     provisional: Annotated[bool, Field(strict=True)] = False
-    """Whether the month that made the record is open. A closed period's records change no more, except by an operator's order."""
+    """Whether the month that made it is open. A closed period's records change no more, except by an operator's order."""
     dimensions: dict[str, str] = Field(default_factory=dict)
     """What the SKU matched on: model, endpoint, region, service_tier, gpu_type, ..."""
     seller_id: Name | None = None

@@ -270,6 +270,17 @@ def test_a_commitment_by_the_window_follows_the_card_in_force_in_each_window() -
     assert period_records(lines) == {("commitment", "in/commitment", PERIOD): (5, 8 + 10 + 10 + 20 + 2)}
 
 
+@pytest.mark.parametrize("later", [line(per_unit("2"), tier_scope="hour"), sku("out", "output", per_unit("1"))])
+def test_the_hours_of_an_earlier_version_owe_its_commitment(later: Document) -> None:
+    second = card(later, version=2, effective_from=hour_start(START + 3))
+    known = Catalog().with_card(card(BY_HOUR)).with_card(second)
+    known = known.with_assignment(Assignment("acme", "card", START, START + 5))
+    period = TenantPeriod("acme", PERIOD)
+    assert period_records(period.lines(known, closed=True)) == {("commitment", "in/commitment", PERIOD): (3, 30)}
+    used(period, 4, 1)
+    assert period_records(period.lines(known, closed=True)) == {("commitment", "in/commitment", PERIOD): (2, 22)}
+
+
 def test_a_line_and_its_commitment_by_the_window_come_to_the_rounded_sum() -> None:
     document = line(
         per_unit("0.333"), tier_scope="hour", commitment={"amount": "1", "overage_factor": "1", "window": "hour"}

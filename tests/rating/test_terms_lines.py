@@ -278,7 +278,7 @@ def test_the_hours_of_an_earlier_version_owe_its_commitment(later: Document) -> 
     period = TenantPeriod("acme", PERIOD)
     assert period_records(period.lines(known, closed=True)) == {("commitment", "in/commitment", PERIOD): (3, 30)}
     used(period, 4, 1)
-    assert period_records(period.lines(known, closed=True)) == {("commitment", "in/commitment", PERIOD): (2, 22)}
+    assert period_records(period.lines(known, closed=True)) == {("commitment", "in/commitment", PERIOD): (3, 22)}
 
 
 def test_a_line_and_its_commitment_by_the_window_come_to_the_rounded_sum() -> None:

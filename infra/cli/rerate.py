@@ -147,7 +147,9 @@ def _tried(
     for tenant in given:
         if tenant not in known:
             raise ConfigurationError(
-                f"{tenant} used nothing in {period}{did_you_mean(tenant, known)}", code="unknown_tenant", exit_code=1
+                f"tenant {tenant} has no usage in {period}{did_you_mean(tenant, known)}",
+                code="unknown_tenant",
+                exit_code=1,
             )
     chosen = sorted(set(given)) or known
     prices = as_published(published, period)

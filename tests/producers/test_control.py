@@ -17,6 +17,7 @@ from producers.control import ControlWriter, read_catalog
 from producers.errors import ControlError
 from schemas.control import AccountAssigned, RateCardActivated, Tick, decode_control
 from schemas.partitioning import partition_for
+from schemas.rerating import OrderedPrice, RerateOrdered
 from tests.conftest import MakeSettings
 from tests.support import Broker
 
@@ -231,3 +232,23 @@ def test_topics_that_are_not_there_are_reported(broker: Broker, make_settings: M
     with pytest.raises(BrokerError) as e:
         ControlWriter(make_settings(broker), "ada").publish_card(CARD)
     assert e.value.code == "unknown_topic"
+
+
+def test_orders_to_rate_again_reach_their_tenants_partitions_and_the_catalogue_stays(settings: Settings) -> None:
+    price = OrderedPrice(effective_from=JANUARY, card_id="standard", card_version=1)
+    orders = [
+        RerateOrdered(
+            tenant_id=tenant, period="2026-01", prices=(price,), reason="wrong", ordered_at=JANUARY, ordered_by="ada"
+        )
+        for tenant in ("acme", "bell")
+    ]
+    own = {"x" * 600_000: {"model": "flat", "amount": "1"}}
+    large = orders[0].model_copy(update={"prices": (price.model_copy(update={"overrides": own}),)})
+    with ControlWriter(settings, "ada") as writer:
+        writer.order_rerates(orders)
+        with pytest.raises(ControlError, match="larger than") as e:
+            writer.order_rerates([large])
+        assert e.value.code == "invalid_rerate"
+    found = {message.partition(): decode_control(message.value(), message.headers()) for message in records(settings)}
+    assert found == {partition_for(order.tenant_id, settings.partitions): order for order in orders}
+    assert not read_catalog(settings).cards

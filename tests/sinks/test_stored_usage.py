@@ -106,9 +106,9 @@ def test_late_usage_counts_in_its_month_and_tiers_that_are_crossed_are_told(data
         {"sku": "{model}/input", "meter": "input", "charge": tiers}, not_charged=["output", "requests"]
     )
     (line,) = tried(database, run.made, document)["acme"].lines
-    assert (line.quantity, line.old, line.new, line.crosses) == (300, Decimal("30.00"), Decimal("27.50"), True)
+    assert (line.quantity, line.old, line.new, line.crosses) == (Decimal(300), Decimal(30), Decimal("27.5"), True)
     assert line.new_reach is not None
-    assert (line.new_reach.lower, line.new_reach.upper) == (250, None)
+    assert (line.new_reach.lower, line.new_reach.upper) == (Decimal(250), None)
 
 
 def test_a_card_stands_where_its_versions_stand_with_the_tenants_own_prices(database: Client) -> None:
@@ -129,9 +129,9 @@ def test_a_card_stands_where_its_versions_stand_with_the_tenants_own_prices(data
     assert priced_by("card", published, "2026-01", ["acme", "bell", "coal"]) == ["acme", "coal"]
     found = tried(database, run.made, dearer)
     assert {tenant: (trial.old("USD"), trial.new("USD")) for tenant, trial in found.items()} == {
-        "acme": (10, 10),
-        "bell": (1000, 1000),
-        "coal": (510, 520),
+        "acme": (Decimal(10), Decimal(10)),
+        "bell": (Decimal(1000), Decimal(1000)),
+        "coal": (Decimal(510), Decimal(520)),
     }
     wholly = tried(database, run.made, dearer, wholly=True)
     assert {tenant: trial.new("USD") for tenant, trial in wholly.items()} == {"acme": 40, "bell": 40, "coal": 40}

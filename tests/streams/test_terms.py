@@ -94,6 +94,19 @@ def test_usage_in_the_grace_takes_its_part_of_the_allowance_back_from_the_next_m
 
 
 @STEPS
+def test_records_say_the_allowance_that_was_carried_in_last_also_where_no_amount_changed(
+    step: int, restart: bool
+) -> None:
+    log = log_with(ROLLING)
+    log.batch([usage("a", at(1, 10), input_tokens=200)])
+    log.batch([usage("b", at(2, 1, 5), input_tokens=50)])
+    log.batch([usage("grace", at(1, 31), input_tokens=60)])
+    run = run_in_steps(log, step, restart)
+    february = run.last()["acme", "in", "usage", "hour", "2026-02-01T05:00:00Z", "2026-02"]
+    assert (february["amount"], february["dimensions"]["allowance_carried_in"]) == ("0", "40")
+
+
+@STEPS
 def test_usage_after_closing_finds_only_what_was_not_carried_on(step: int, restart: bool) -> None:
     log = log_with(ROLLING)
     log.batch([usage("a", at(1, 10), input_tokens=100)])

@@ -45,7 +45,7 @@ Examples:
   tokenmill wallet grant acme 10000000 --unit tokens --expires 2027-01-01
   tokenmill wallet grant acme 100 --unit USD --every month --rollover 20
   tokenmill wallet grant acme 1000 --unit points --covers '*/output=3/1000' \\
-      --covers '*/input=1/1000'"""
+      --covers '*/input=1/1000'""",
 )
 @click.argument("tenant")
 @click.argument("amount", type=Amount())

@@ -32,7 +32,7 @@ belongs to a whole month, such as a minimum, is paid at the month's end.
 \b
 Examples:
   tokenmill wallet show
-  tokenmill wallet show acme --json"""
+  tokenmill wallet show acme --json""",
 )
 @click.argument("tenant", required=False)
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -77,7 +77,7 @@ def _waiting(ordered: OrderedWallets, found: Iterable[Said], tenant: str | None)
 
 
 def _print(found: list[Said], waiting: list[dict[str, Any]], *, with_grants: bool) -> None:
-    text = ["unit", "as of", "level"]
+    text = ["unit", "level"]
     made = table("Wallets", "tenant", "unit", "balance", "granted", "drawn", "expired", "moved", "level", text=text)
     for said in found:
         data = said.data
@@ -96,12 +96,12 @@ def _print(found: list[Said], waiting: list[dict[str, Any]], *, with_grants: boo
         console.print(f"as of {format_instant(max(said.time for said in found))}; moved: voided and transferred")
     if with_grants and found:
         _print_grants(found)
-    if with_grants and waiting:
-        console.print("Not in force (used up, expired, voided, or not begun):")
+    if waiting and (with_grants or not found):
+        console.print("Granted, and not in force (not read yet, not begun, used up, expired or voided):")
         for each in waiting:
             voided = ", voided" if each["voided"] else ""
-            name = escape(str(each["grant_id"]))
-            console.print(f"  {name}: {each['amount']} {each['unit']} from {each['effective_from']}{voided}")
+            name = escape(f"{each['tenant']} {each['grant_id']}")
+            console.print(f"  {name}: {_text(each['amount'])} {each['unit']} from {each['effective_from']}{voided}")
 
 
 def _print_grants(found: list[Said]) -> None:

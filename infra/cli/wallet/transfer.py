@@ -25,7 +25,7 @@ then the order is among the dead letters (tokenmill tail dlq).
 \b
 Examples:
   tokenmill wallet transfer acme globex 100 --unit USD --id move-7
-  tokenmill wallet transfer acme globex 5 --unit gpu_hours --grant po-4711"""
+  tokenmill wallet transfer acme globex 5 --unit gpu_hours --grant po-4711""",
 )
 @click.argument("giver", metavar="FROM")
 @click.argument("receiver", metavar="TO")

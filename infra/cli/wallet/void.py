@@ -22,7 +22,7 @@ Usage before --from stays paid. A closed month's debits always stay.
 \b
 Examples:
   tokenmill wallet void acme po-4711 --reason 'paid back'
-  tokenmill wallet void acme po-4711 --from 2026-03-01"""
+  tokenmill wallet void acme po-4711 --from 2026-03-01""",
 )
 @click.argument("tenant")
 @click.argument("grant")

@@ -84,7 +84,7 @@ def grant(
         WalletGranted,
         author,
         tenant_id=tenant,
-        grant_id=grant_id or new_id(unit.lower()),
+        grant_id=grant_id or new_id("grant"),
         unit=unit,
         amount=amount,
         effective_from=start or now(),

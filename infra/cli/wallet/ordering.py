@@ -55,10 +55,20 @@ def made(model: type[Record], author: str | None, **fields: object) -> Record:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise click.UsageError(f"{place + ': ' if place else ''}{reason}") from None
+        problems = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False)]
+        raise click.UsageError("; ".join(_words(place, message) for place, message in problems)) from None
+
+
+_RULES = {
+    "grant_id": "letters, digits and . _ : / - only, at most 128",
+    "transfer_id": "letters, digits and . _ : / - only, at most 128",
+    "unit": "a currency such as USD, or a name in small letters",
+}
+
+
+def _words(place: str, message: str) -> str:
+    reason = _RULES[place] if "pattern" in message and place in _RULES else message.removeprefix("Value error, ")
+    return f"{place}: {reason}" if place else reason
 
 
 def send(settings: Settings, record: WalletRecord) -> bool:

@@ -54,7 +54,7 @@ def show(settings: Settings, tenant: str | None, as_json: bool) -> None:
         wallets = [{"tenant": said.tenant, "as_of": format_instant(said.time), **said.data} for said in found]
         print_json({"wallets": wallets, "not_in_force": waiting})
     elif not found and not waiting:
-        who = f"{tenant} has" if tenant else "nobody has"
+        who = f"{tenant} has no" if tenant else "nobody has"
         click.echo(f"{who} prepaid credits: tokenmill wallet grant {tenant or 'TENANT'} AMOUNT --unit USD")
     else:
         _print(found, waiting, with_grants=tenant is not None)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_CHUNK_RECORDS: Final = 100_000
+_CHUNK_TENANTS: Final = 200
+"""How much `load_in_chunks` holds at a time."""
+
 RATED_COLUMNS: Final = (
     "tenant_id, sku, meter, kind, window_kind, window_start, window_end, billing_period, service_period, quantity, unit, "
     "amount, currency, card_id, card_version, provisional, dimensions, seller_id"
@@ -87,16 +91,65 @@ def load_invoice(
     )
 
 
+def load_in_chunks(
+    client: Client, summaries: Iterable[InvoiceSummary], cards: Iterable[RateCard]
+) -> Iterator[list[Invoice]]:
+    """The invoices of these summaries, by billing period, then tenant: some at a time, so that neither the number of
+    questions nor the memory grows with the number of tenants. Raises InvoiceError (see `load_invoices`), StoreError."""
+    known = tuple(cards)
+    wanted: dict[str, set[tuple[str, str]]] = {}
+    for each in summaries:
+        wanted.setdefault(each.period, set()).add((each.tenant_id, each.currency))
+    for period, accounts in sorted(wanted.items()):
+        for tenants in _tenant_chunks(client, sorted({tenant_id for tenant_id, _ in accounts}), period):
+            yield [
+                build_invoice(tenant_id, period, currency, records, known)
+                for tenant_id, found in _rated_of(client, tenants, period).items()
+                for currency, records in by_currency(found).items()
+                if (tenant_id, currency) in accounts
+            ]
+
+
+def _tenant_chunks(client: Client, tenants: Sequence[str], period: str) -> Iterator[list[str]]:
+    """Neighbouring tenants whose records together are few enough to be held; at least one."""
+    with store_errors("counting rated records"):
+        rows = client.query(
+            "SELECT tenant_id, count() FROM rated WHERE billing_period = {period:String} GROUP BY tenant_id",
+            parameters={"period": period},
+        ).result_rows
+    counts = {str(tenant_id): int(count) for tenant_id, count in rows}
+    chunk: list[str] = []
+    held = 0
+    for tenant_id in tenants:
+        more = counts.get(tenant_id, 0)
+        if chunk and (held + more > _CHUNK_RECORDS or len(chunk) == _CHUNK_TENANTS):
+            yield chunk
+            chunk, held = [], 0
+        chunk.append(tenant_id)
+        held += more
+    if chunk:
+        yield chunk
+
+
 def load_rated(client: Client, tenant_id: str, period: str) -> list[RatedLine]:
     """The last record of each key that is billed to a tenant in a billing period."""
+    return _rated_of(client, [tenant_id], period)[tenant_id]
+
+
+def _rated_of(client: Client, tenants: Sequence[str], period: str) -> dict[str, list[RatedLine]]:
+    """The records that are billed to some tenants in a billing period."""
+    found: dict[str, list[RatedLine]] = {tenant_id: [] for tenant_id in tenants}
     with store_errors("reading rated records"):
         rows = client.query(
-            f"SELECT {RATED_COLUMNS} FROM rated WHERE tenant_id = {{tenant:String}} AND billing_period = {{period:String}} "
-            "ORDER BY service_period, sku, kind, window_kind, window_start",
-            parameters={"tenant": tenant_id, "period": period},
+            f"SELECT {RATED_COLUMNS} FROM rated "
+            "WHERE tenant_id IN {tenants:Array(String)} AND billing_period = {period:String} "
+            "ORDER BY tenant_id, service_period, sku, kind, window_kind, window_start",
+            parameters={"tenants": list(tenants), "period": period},
             tz_mode="aware",
         ).named_results()
-        return [rated_line(row) for row in rows]
+        for row in rows:
+            found[row["tenant_id"]].append(rated_line(row))
+    return found
 
 
 def rated_line(row: dict[str, Any]) -> RatedLine:

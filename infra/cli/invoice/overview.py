@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -23,7 +24,7 @@ def show_invoices(settings: Settings, tenant: str | None, period: str | None, *,
     from rating.documents import stage_of
     from rating.windows import period_end
     from sinks.finalize import Account, event_times, read_issued
-    from sinks.invoices import list_invoices, load_cards, load_invoice
+    from sinks.invoices import list_invoices, load_cards, load_in_chunks
 
     found: list[tuple[Invoice, Stage, Document | None, list[Draft]]] = []
     with store_of(settings) as clickhouse, working("asking ClickHouse"):
@@ -32,10 +33,9 @@ def show_invoices(settings: Settings, tenant: str | None, period: str | None, *,
         summaries = [each for each in list_invoices(client, period) if tenant in (None, each.tenant_id)]
         issued = read_issued(client, (each.tenant_id for each in summaries))
         reached = event_times(client)
-        for each in summaries:
-            made = load_invoice(client, each.tenant_id, each.period, cards, each.currency)
-            document = issued.invoice(Account(each.tenant_id, each.currency), each.period)
-            over = each.tenant_id in reached and reached[each.tenant_id] >= period_end(each.period)
+        for made in chain.from_iterable(load_in_chunks(client, summaries, cards)):
+            document = issued.invoice(Account(made.tenant_id, made.currency), made.period)
+            over = made.tenant_id in reached and reached[made.tenant_id] >= period_end(made.period)
             stage = stage_of(made, period_over=over, issued=document is not None)
             found.append((made, stage, document, issued.notes(document.document_id) if document else []))
     if as_json:

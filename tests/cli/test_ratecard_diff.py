@@ -48,6 +48,17 @@ def test_differences_are_told_in_lines_and_by_the_exit_code(tokenmill: Run) -> N
     ]
 
 
+def test_another_price_model_is_told_as_a_whole(tokenmill: Run, tmp_path: Path) -> None:
+    tiers = '{model: graduated, per: 1000000, tiers: [{up_to: 5, price: "1"}, {price: "2"}]}'
+    flat = '{model: per_unit, price: "0.6", per: 1000000}'
+    (tmp_path / "tiers.yaml").write_text(CARD.format(version=1, price="0.15").replace(flat, tiers))
+    ended = tokenmill("ratecard", "diff", "old.yaml", "tiers.yaml")
+    assert ended.out.splitlines()[2:] == [
+        "    charge  0.6 per 1,000,000 tokens -> 1 up to 5, 2 above, per 1,000,000 tokens",
+        "1 changed, 0 added, 0 removed",
+    ]
+
+
 def test_cards_that_say_the_same_end_with_0(tokenmill: Run) -> None:
     ended = tokenmill("ratecard", "diff", "old.yaml", "same.yaml")
     assert (ended.code, ended.out.splitlines()[-1]) == (0, "they say the same")

@@ -105,7 +105,7 @@ def _show(found: CardDiff) -> None:
         name = "the card" if part.kind == "card" else part.name
         console.print(f"[{colour}]{sign}[/] {escape(what + name)}", soft_wrap=True)
         if part.status == "changed":
-            for line in _changes(part):
+            for line in _changes(part, found):
                 console.print(f"    {line}", soft_wrap=True)
         else:
             for text in _whole(part, found.new if part.status == "added" else found.old):
@@ -121,11 +121,24 @@ def _title(card: RateCard) -> str:
     return f"{card.id} version {card.version} ({card.currency}, from {instant_text(card.effective_from)})"
 
 
-def _changes(part: PartChange) -> Iterator[str]:
-    width = max(len(change.name) for change in part.fields)
-    for change in part.fields:
+def _changes(part: PartChange, found: CardDiff) -> Iterator[str]:
+    """A line for each field; a charge of another model is told as a whole."""
+    fields = part.fields
+    if any(change.path == ("charge", "model") for change in fields) and part.before and part.after:
+        prices = ["; ".join(_prices(document, card)) for document, card in
+                  ((part.before, found.old), (part.after, found.new))]  # fmt: skip
+        whole = FieldChange(("charge",), *prices)
+        fields = (whole, *(change for change in fields if change.path[0] != "charge"))
+    width = max(len(change.name) for change in fields)
+    for change in fields:
         percent = "" if change.percent is None else f"  [{_colour(change)}]{change.percent:+f} %[/]"
         yield f"{escape(change.name.ljust(width))}  {escape(_value(change.before))} -> {escape(_value(change.after))}{percent}"
+
+
+def _prices(document: Mapping[str, object], card: RateCard) -> list[str]:
+    """The prices of a SKU, cell by cell."""
+    sku = card.skus[list(card.document()["skus"]).index(document)]
+    return [f"{cell.sku}: {price_text(cell)}" if len(sku.cells) > 1 else price_text(cell) for cell in sku.cells]
 
 
 def _whole(part: PartChange, card: RateCard) -> list[str]:
@@ -133,8 +146,7 @@ def _whole(part: PartChange, card: RateCard) -> list[str]:
     document = part.after or part.before or {}
     if part.kind != "SKU":
         return [_value({name: value for name, value in document.items() if name != "sku"})]
-    sku = card.skus[list(card.document()["skus"]).index(document)]
-    return [f"{cell.sku}: {price_text(cell)}" if len(sku.cells) > 1 else price_text(cell) for cell in sku.cells]
+    return _prices(document, card)
 
 
 def _colour(change: FieldChange) -> str:

@@ -130,7 +130,9 @@ def _chosen(
     for tenant in given:
         if tenant not in known:
             near = did_you_mean(tenant, known) or (f" (there are: {', '.join(known[:5])}, ...)" if known else "")
-            raise ConfigurationError(f"tenant {tenant} has no usage in {period}{near}", code="unknown_tenant", exit_code=1)
+            raise ConfigurationError(
+                f"tenant {tenant} has no usage in {period}{near}", code="unknown_tenant", exit_code=1
+            )
     if given:
         return sorted(set(given))
     return list(known) if everyone else list(having) or list(known)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from infra import metrics
 from infra.embedded.ports import free_port
 from infra.metrics_reading import Durations, ask, durations
@@ -44,3 +46,14 @@ def test_what_a_process_serves_is_read_and_a_silent_address_is_none() -> None:
         assert found.count >= 1
         assert ask(address, "nothing/here") is None
     assert ask(address, "metrics") is None
+
+
+def test_a_probe_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def gone(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("infra.metrics_server._Handler._answer", gone)
+    address = f"127.0.0.1:{free_port()}"
+    with serving(address, "sink"):
+        assert ask(address, "metrics") is None
+    assert "Traceback" not in capfd.readouterr().err

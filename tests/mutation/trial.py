@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 
 Verdict = Literal["killed", "survived", "timeout"]
 _TIMEOUT_S: Final = 240.0
-_KILLED, _SURVIVED = 0, 7
+_KILLED, _SURVIVED, _BROKEN = 0, 7, 8
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -51,12 +51,19 @@ def trial(path: Path, source: str, tests: Sequence[str]) -> Verdict:
     """Whether the tests notice that the module at `path` (relative) has another source."""
     child = os.fork()
     if not child:
-        os._exit(_run(path, source, tests))
+        try:
+            os._exit(_run(path, source, tests))
+        finally:
+            # Whatever went wrong: the child must not go on as a second copy of its parent.
+            os._exit(_BROKEN)
     ends = time.monotonic() + _TIMEOUT_S
     while time.monotonic() < ends:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return "survived" if os.waitstatus_to_exitcode(status) == _SURVIVED else "killed"
+            code = os.waitstatus_to_exitcode(status)
+            if code == _BROKEN:
+                raise RuntimeError(f"the tests of {path} cannot be run: {', '.join(tests)}")
+            return "survived" if code == _SURVIVED else "killed"
         time.sleep(0.02)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -79,4 +86,6 @@ def _run(path: Path, source: str, tests: Sequence[str]) -> int:
     )
     hypothesis_settings.load_profile("mutation")
     ended = pytest.main(["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:randomly", *tests])
+    if ended == pytest.ExitCode.USAGE_ERROR or ended == pytest.ExitCode.NO_TESTS_COLLECTED:
+        return _BROKEN
     return _SURVIVED if ended == pytest.ExitCode.OK else _KILLED

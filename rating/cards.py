@@ -55,6 +55,10 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DIGEST = 64
+_LATER_IN_CARDS: Mapping[str, object] = {"discounts": [], "tax": [], "revenue_shares": [], "sla": []}
+"""Fields that cards of the first release did not have, with what they are when nothing is said: left out of documents."""
+_LATER_IN_SKUS: Mapping[str, object] = {"aggregation": "sum", "tier_scope": "period"}
+_LATER_IN_FEES: Mapping[str, object] = {"in_advance": False, "prorate": False}
 
 
 class Sku(LineTerms, Modifiers, Counting):
@@ -289,8 +293,21 @@ class RateCard(CardTerms):
         return Router(self)
 
     def document(self) -> dict[str, Any]:
-        """The card as plain JSON data (money as strings), from which `parse_card` makes an equal card."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """The card as plain JSON data (money as strings), from which `parse_card` makes an equal card.
+
+        It stays the same over releases, since it is what was published: publishing the same file again must not differ.
+        """
+        found = self.model_dump(mode="json", exclude_none=True)
+        for fields, items in (
+            (_LATER_IN_CARDS, [found]),
+            (_LATER_IN_SKUS, found["skus"]),
+            (_LATER_IN_FEES, found["flat_fees"]),
+        ):
+            for item in items:
+                for name, default in fields.items():
+                    if item.get(name) == default:
+                        del item[name]
+        return found
 
 
 def parse_card(

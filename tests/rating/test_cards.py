@@ -245,3 +245,38 @@ def test_a_large_card_is_checked_quickly_enough_to_publish() -> None:
         for meter in ("input", "output")
     ]
     assert len(parse_card(document(*skus)).skus) == 200
+
+
+def test_a_card_of_the_first_release_has_the_same_document_still() -> None:
+    # What was published then: publishing the same file again must find the same content, or it would be refused.
+    published = {
+        "id": "old",
+        "version": 1,
+        "currency": "USD",
+        "effective_from": "2026-01-01T00:00:00Z",
+        "charge_status": ["success", "aborted"],
+        "not_charged": [],
+        "skus": [
+            {
+                "sku": "in",
+                "meter": "input",
+                "match": {},
+                "charge": {
+                    "model": "graduated",
+                    "tiers": [{"up_to": "5", "price": "2", "flat_fee": "0"}, {"price": "1", "flat_fee": "0"}],
+                    "per": "1",
+                    "flat_on_zero": True,
+                },
+            },
+            {"sku": "out", "meter": "output", "match": {}, "charge": {"model": "per_unit", "price": "1", "per": "1"}},
+            {
+                "sku": "once",
+                "meter": "images",
+                "match": {},
+                "charge": {"model": "flat", "amount": "5", "flat_on_zero": False},
+            },
+        ],
+        "flat_fees": [{"sku": "fee", "amount": "20"}],
+        "minimum": {"sku": "least", "amount": "50"},
+    }
+    assert parse_card(published).document() == published

@@ -125,9 +125,10 @@ def _changes(part: PartChange, found: CardDiff) -> Iterator[str]:
     """A line for each field; a charge of another model is told as a whole."""
     fields = part.fields
     if any(change.path == ("charge", "model") for change in fields) and part.before and part.after:
-        prices = ["; ".join(_prices(document, card)) for document, card in
-                  ((part.before, found.old), (part.after, found.new))]  # fmt: skip
-        whole = FieldChange(("charge",), *prices)
+        old, new = (
+            "; ".join(_prices(document, card)) for document, card in ((part.before, found.old), (part.after, found.new))
+        )
+        whole = FieldChange(("charge",), old, new)
         fields = (whole, *(change for change in fields if change.path[0] != "charge"))
     width = max(len(change.name) for change in fields)
     for change in fields:

@@ -14,9 +14,9 @@ import orjson
 
 from infra.cli.options import Instant, with_settings
 from infra.cli.output import print_json, remark, working
+from infra.cli.ratecard.litellm_card import CardFields, Document, NamedPrices, card_document, card_yaml
 from infra.config import Settings
 from infra.errors import ConfigurationError
-from infra.litellm_card import CardFields, Document, NamedPrices, card_document, card_yaml
 from infra.litellm_prices import Findings, PriceMap, prices_of, read_price_map
 from rating.card_fields import instant_text
 from rating.cards import parse_card

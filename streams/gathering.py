@@ -51,18 +51,13 @@ class Gathering:
         times = integers(self._batch.column(EVENT_TIME_COLUMN[self._kind]))[chosen].tolist()
         who = identities(self._batch.select(["id", "source"]).take(taken)).tolist()
         for row, time_us, identity in zip(chosen, times, who, strict=True):
-            hour, slot = int(self._hours[row]), int(slots[row])
-            left_us = (hour + 1) * self._window_us - time_us
+            slot = int(slots[row])
+            left_us = self._window_us - time_us % self._window_us
             for name, quantity in units[row].items():
                 gathered = table.gathered(slot, name)
                 gathered.take(time_us, identity, quantity, left_us)
-                if self._asks("events", name, hour):
-                    gathered.events.append(MeteredEvent(time_us, identity, quantity))
-                for what in _COLUMNS:
-                    if self._asks(what, name, hour):
-                        hashes, known = self._ids(what)
-                        if known[row]:
-                            ids_of(gathered, what)[int(hashes[row])] = None
+                if self._asked:
+                    self._take_asked(gathered, name, row, MeteredEvent(time_us, identity, quantity))
         return units
 
     def leaves(self, wanted: U8, slots: I32, quantities: I64, table: Additions) -> None:
@@ -75,6 +70,17 @@ class Gathering:
             rows = np.flatnonzero((wanted != 0) & known & (quantities[place] > 0) & (self._hours >= from_hour))
             for row in _first_of_each_pair(slots[rows], hashes[rows]):
                 ids_of(table.gathered(int(slots[rows[row]]), meter), what)[int(hashes[rows[row]])] = None
+
+    def _take_asked(self, gathered: Gathered, meter: str, row: int, event: MeteredEvent) -> None:
+        """Takes in what cards ask for of one event of a custom meter."""
+        hour = int(self._hours[row])
+        if self._asks("events", meter, hour):
+            gathered.events.append(event)
+        for what in _COLUMNS:
+            if self._asks(what, meter, hour):
+                hashes, known = self._ids(what)
+                if known[row]:
+                    ids_of(gathered, what)[int(hashes[row])] = None
 
     def _asks(self, what: Literal["api_keys", "workflows", "events"], meter: str, hour: int) -> bool:
         from_hour = self._asked.get(Demand(what, meter))

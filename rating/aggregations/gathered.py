@@ -52,7 +52,7 @@ class Gathered:
         if self.largest is None or quantity > self.largest:
             self.largest = quantity
         latest = self.latest
-        if latest is None or (time_us, identity, quantity) > latest:
+        if latest is None or time_us > latest[0] or (time_us == latest[0] and (time_us, identity, quantity) > latest):
             self.latest = MeteredEvent(time_us, identity, quantity)
         self.weighted += quantity * left_us
 

@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 
 from rating.errors import Path
 from rating.match import ContextRange, Document
+from rating.terms.fields import LineCommitment
 
 if TYPE_CHECKING:
     from rating.selectors import AnyCharge
@@ -42,6 +43,7 @@ class Choice:
     constraints: Mapping[str, str] = field(default_factory=dict)
     context: ContextRange | None = None
     times: tuple[TimeOfDay, int] | None = None
+    commitment: LineCommitment | None = None
 
 
 class Selector(Document, ABC):

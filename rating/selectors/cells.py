@@ -16,6 +16,7 @@ from rating.errors import Path
 from rating.match import Match
 from rating.selectors.base import Label, Selector
 from rating.selectors.time_of_day import NO_BUCKET, TimeOfDay
+from rating.terms.fields import LineCommitment
 
 if TYPE_CHECKING:
     from rating.cards import Sku
@@ -62,6 +63,7 @@ class _Branch:
     labels: tuple[Label, ...] = ()
     times: Times = ()
     is_reachable: bool = True
+    commitment: LineCommitment | None = None
 
     def into(self, choice: Choice) -> _Branch:
         """One step further."""
@@ -73,6 +75,7 @@ class _Branch:
             (*self.labels, *choice.labels),
             self.times if choice.times is None else (*self.times, choice.times),
             self.is_reachable and is_reachable,
+            choice.commitment or self.commitment,
         )
 
 
@@ -80,7 +83,7 @@ def cells_of(sku: Sku) -> tuple[Sku, ...]:
     """The cells of a SKU, in the order of the card."""
     if not isinstance(sku.charge, Selector):
         return (sku,)
-    return tuple(_cell(sku, branch) for branch in _leaves(_Branch(sku.charge, sku.match)))
+    return tuple(_cell(sku, branch) for branch in _leaves(_Branch(sku.charge, sku.match, commitment=sku.commitment)))
 
 
 def _leaves(branch: _Branch) -> Iterator[_Branch]:
@@ -105,7 +108,7 @@ def _cell(sku: Sku, branch: _Branch) -> Sku:
         is_reachable=branch.is_reachable,
     )
     template = f"{sku.sku}/{name}" if name else sku.sku
-    return sku.as_cell(info, sku=template, match=branch.match, charge=branch.charge)
+    return sku.as_cell(info, sku=template, match=branch.match, charge=branch.charge, commitment=branch.commitment)
 
 
 def _in_id(text: str, alone: bool) -> str:

@@ -11,6 +11,7 @@ from rating.card_fields import Integer, Name
 from rating.errors import Path
 from rating.match import ContextRange, Document, check_edge, known_edges
 from rating.selectors.base import Choice, Label, Selector
+from rating.terms.fields import LineCommitment
 
 if TYPE_CHECKING:
     from rating.selectors import AnyCharge
@@ -25,6 +26,8 @@ class ContextPrice(Document):
     """What its line is called after the SKU; left out: the edges, such as `up-to-128k`."""
     charge: AnyCharge
     """What all tokens of these requests cost."""
+    commitment: LineCommitment | None = None
+    """What the tenant commits to use of it; left out: what the SKU says."""
 
     @field_validator("up_to")
     @classmethod
@@ -65,7 +68,8 @@ class Context(Selector):
         """The brackets in order."""
         for index, (bracket, reach) in enumerate(zip(self.brackets, self._ranges, strict=True)):
             label = Label(bracket.name or reach_text(reach))
-            yield Choice(bracket.charge, ("brackets", index, "charge"), (label,), context=reach)
+            place: Path = ("brackets", index, "charge")
+            yield Choice(bracket.charge, place, (label,), context=reach, commitment=bracket.commitment)
 
     def own_problems(self) -> Iterator[tuple[Path, str]]:
         """Brackets out of order and open ends."""

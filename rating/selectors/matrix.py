@@ -11,6 +11,7 @@ from rating.card_fields import DIMENSIONS, Name, Text
 from rating.errors import Path, did_you_mean
 from rating.match import Document
 from rating.selectors.base import OTHER, Choice, Label, Selector
+from rating.terms.fields import LineCommitment
 
 if TYPE_CHECKING:
     from rating.selectors import AnyCharge
@@ -45,6 +46,8 @@ class MatrixCell(Document):
     """What its line is called after the SKU; left out: the values. A cell with a pattern needs one."""
     charge: AnyCharge
     """What this usage costs."""
+    commitment: LineCommitment | None = None
+    """What the tenant commits to use of it; left out: what the SKU says."""
 
     def values(self) -> dict[str, str]:
         """Value or pattern by dimension."""
@@ -77,6 +80,7 @@ class Matrix(Selector):
                 ("cells", index, "charge"),
                 (Label(cell.name),) if cell.name else labels,
                 {name: values[name] for name in self.by if name in values},
+                commitment=cell.commitment,
             )
         if self.default is not None:
             yield Choice(self.default, ("default",), (Label(OTHER, self.by),))

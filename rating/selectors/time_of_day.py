@@ -24,6 +24,7 @@ from rating.card_fields import Name
 from rating.errors import Path, did_you_mean
 from rating.match import Document
 from rating.selectors.base import OTHER, Choice, Label, Selector
+from rating.terms.fields import LineCommitment
 
 if TYPE_CHECKING:
     from rating.selectors import AnyCharge
@@ -97,6 +98,8 @@ class TimeBucket(Document):
     """What its line is called after the SKU, e.g. peak; left out: its days and hours."""
     charge: AnyCharge
     """What usage in these hours costs."""
+    commitment: LineCommitment | None = None
+    """What the tenant commits to use of it; left out: what the SKU says."""
 
     @model_serializer(mode="wrap")
     def _as_written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
@@ -142,7 +145,13 @@ class TimeOfDay(Selector):
         """The buckets, then the default."""
         for index, bucket in enumerate(self.buckets):
             label = Label(bucket.name or bucket.text)
-            yield Choice(bucket.charge, ("buckets", index, "charge"), (label,), times=(self, index))
+            yield Choice(
+                bucket.charge,
+                ("buckets", index, "charge"),
+                (label,),
+                times=(self, index),
+                commitment=bucket.commitment,
+            )
         if self.default is not None:
             yield Choice(self.default, ("default",), (Label(OTHER),), times=(self, NO_BUCKET))
 

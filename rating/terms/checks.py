@@ -11,9 +11,8 @@ from rating import patterns
 from rating.errors import CardProblem, Path, format_path
 from rating.models import Percentage
 from rating.money import currency_exponent, plain, round_to_currency
-from rating.selectors import Selector, TimeOfDay
 from rating.terms.card import OVERAGE
-from rating.terms.fields import CardCommitment, Discount, FlatFee, Maximum, Minimum, Tax
+from rating.terms.fields import CardCommitment, Discount, FlatFee, LineCommitment, Maximum, Minimum, Tax
 
 if TYPE_CHECKING:
     from rating.cards import RateCard, Sku
@@ -48,6 +47,11 @@ def term_parts(card: RateCard) -> TermParts:
 
 def term_problems(terms: TermParts, skus: Sequence[tuple[int, Sku]], currency: str | None) -> Iterator[CardProblem]:
     """Everything that is wrong with the terms of a card and of its SKUs, which come with their positions."""
+    # What a SKU says holds for all its cells: it is said once.
+    yield from dict.fromkeys(_problems(terms, skus, currency))
+
+
+def _problems(terms: TermParts, skus: Sequence[tuple[int, Sku]], currency: str | None) -> Iterator[CardProblem]:
     yield from _names(terms, skus)
     if currency is not None:
         yield from _amounts(terms, skus, currency)
@@ -55,8 +59,12 @@ def term_problems(terms: TermParts, skus: Sequence[tuple[int, Sku]], currency: s
     yield from _card_terms(terms, skus)
     for index, sku in skus:
         at: Path = ("skus", index)
-        yield from _line_bounds(at, sku)
-        yield from _line_commitment(at, sku)
+        # By the window the cap is that of a window, and the minimum always that of the period.
+        bounds = sku.maximum if sku.tier_scope == "period" else None
+        if bounds is not None and sku.minimum is not None and bounds < sku.minimum:
+            yield _contradiction((*at, "maximum"), bounds, "minimum", sku.minimum)
+        for place, cell, commitment in _commitments(index, sku):
+            yield from _line_commitment(place, cell, commitment)
         if sku.tier_scope == "hour" and sku.included is not None and sku.included.rollover:
             yield CardProblem(
                 (*at, "included", "rollover"),
@@ -84,9 +92,9 @@ def _names(terms: TermParts, skus: Sequence[tuple[int, Sku]]) -> Iterator[CardPr
     derived = [
         (index, f"{cell.id_pattern()}/{term}", term)
         for index, sku in skus
-        for term in _LINE_TERMS
-        if getattr(sku, term) is not None
         for cell in sku.cells
+        for term in _LINE_TERMS
+        if getattr(cell, term) is not None
     ]
     # An id that ends with a placeholder could end so too, but no model is called minimum.
     like = {term: [line for line in lines if line[1].endswith(f"/{term}")] for term in _LINE_TERMS}
@@ -115,7 +123,7 @@ def _amounts(terms: TermParts, skus: Sequence[tuple[int, Sku]], currency: str) -
         places.append(((name, "amount"), term.amount if term is not None else None))
     for index, sku in skus:
         places.append((("skus", index, "minimum"), sku.minimum))
-        places.append((("skus", index, "commitment", "amount"), sku.commitment.amount if sku.commitment else None))
+        places += [((*place, "amount"), commitment.amount) for place, _, commitment in _commitments(index, sku)]
     for path, amount in places:
         if amount is not None and round_to_currency(amount, currency) != amount:
             yield CardProblem(
@@ -135,14 +143,15 @@ def _bounds(
         yield _contradiction(path, maximum.amount, "commitment", commitment.amount)
 
 
-def _line_bounds(at: Path, sku: Sku) -> Iterator[CardProblem]:
-    if sku.maximum is None or sku.tier_scope == "hour":
-        return
-    if sku.minimum is not None and sku.maximum < sku.minimum:
-        yield _contradiction((*at, "maximum"), sku.maximum, "minimum", sku.minimum)
-    committed = sku.commitment.amount if sku.commitment is not None and sku.commitment.true_up else None
-    if committed is not None and sku.maximum < committed:
-        yield _contradiction((*at, "maximum"), sku.maximum, "commitment", committed)
+def _commitments(index: int, sku: Sku) -> Iterator[tuple[Path, Sku, LineCommitment]]:
+    """The commitments of a SKU: its cells with what each is committed to, and where that stands."""
+    for cell in sku.cells:
+        commitment = cell.commitment
+        if commitment is None:
+            continue
+        is_own = cell.cell is not None and commitment is not sku.commitment
+        inside: Path = ("charge", *cell.cell.cell_place) if is_own and cell.cell is not None else ()
+        yield ("skus", index, *inside, "commitment"), cell, commitment
 
 
 def _contradiction(path: Path, most: Decimal, name: str, least: Decimal) -> CardProblem:
@@ -171,35 +180,28 @@ def _card_terms(terms: TermParts, skus: Sequence[tuple[int, Sku]]) -> Iterator[C
         named.setdefault(tax.name, index)
 
 
-def _line_commitment(at: Path, sku: Sku) -> Iterator[CardProblem]:
-    commitment = sku.commitment
-    if commitment is None:
-        return
-    place: Path = (*at, "commitment")
+def _line_commitment(place: Path, cell: Sku, commitment: LineCommitment) -> Iterator[CardProblem]:
     if commitment.overage_factor == 1 and not commitment.true_up:
         yield CardProblem(place, "it changes nothing: give an overage_factor or leave true_up out")
-    if commitment.window == "hour" and sku.tier_scope != "hour":
+    if commitment.window == "hour" and cell.tier_scope != "hour":
         yield CardProblem(
             (*place, "window"),
             "a commitment by the window needs a price by the window: add tier_scope: hour to the SKU",
         )
-    if commitment.window == "period" and sku.tier_scope == "hour":
+    if commitment.window == "period" and cell.tier_scope == "hour":
         yield CardProblem(
             (*place, "window"), "with tier_scope: hour each window is priced by itself: write window: hour"
         )
-    if commitment.window == "hour" and commitment.true_up and _has_times(sku.charge):
+    if commitment.window == "hour" and commitment.true_up and cell.cell is not None and cell.cell.times:
         yield CardProblem(
             (*place, "true_up"),
             "a price by the time of day is for some windows only, and a commitment by the window for all: write "
             "true_up: false",
         )
-    if commitment.quantity is not None and any(isinstance(cell.price_model, Percentage) for cell in sku.cells):
+    if commitment.quantity is not None and isinstance(cell.price_model, Percentage):
         yield CardProblem(
             (*place, "quantity"), "a percentage is of each event's own amount: commit to an amount instead"
         )
-
-
-def _has_times(charge: object) -> bool:
-    if isinstance(charge, TimeOfDay):
-        return True
-    return isinstance(charge, Selector) and any(_has_times(choice.charge) for choice in charge.choices())
+    least = commitment.amount if commitment.true_up else None
+    if least is not None and cell.maximum is not None and cell.maximum < least:
+        yield _contradiction((*place[:2], "maximum"), cell.maximum, "commitment", least)

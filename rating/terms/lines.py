@@ -52,7 +52,7 @@ class LineTerms:
         self._card = subscription.terms_card
         self._terms: dict[SeriesId, _Terms | None] = {}
         self._by_window: dict[SeriesId, _WindowCommitment | None] = {}
-        self._has_windows = any(_by_window(sku) for _, card in subscription.cards() for sku in card.skus)
+        self._has_windows = any(_by_window(sku) for _, card in subscription.cards() for sku in card.cells)
         self.unused: dict[SeriesId, tuple[int, Line]] = {}
         """The lines that are known without usage and owe something for it, with what their price says for nothing."""
         for line, sku in lines_known_without_usage(self._card) if self._card else ():
@@ -68,7 +68,7 @@ class LineTerms:
     @property
     def any_owed(self) -> bool:
         """Whether a line of the period can owe anything for the usage it has."""
-        skus = self._card.skus if self._card else ()
+        skus = self._card.cells if self._card else ()
         return self._has_windows or any(sku.minimum is not None or sku.commitment is not None for sku in skus)
 
     def needs_hours(self, line: Line) -> bool:

@@ -14,12 +14,8 @@ from tests.rating.builders import Document, document, per_unit, sku
 
 IN = sku("in", "input", per_unit("1"))
 EVENTS = {**sku("paid", "units.paid", {"model": "percentage", "rate": "1"})}
-NIGHT = {
-    "model": "time_of_day",
-    "time_zone": "UTC",
-    "buckets": [{"from": "22:00", "to": "06:00", "charge": per_unit("1")}],
-    "default": per_unit("2"),
-}
+NIGHT_HOURS = {"from": "22:00", "to": "06:00", "charge": per_unit("1")}
+NIGHT = {"model": "time_of_day", "time_zone": "UTC", "buckets": [NIGHT_HOURS], "default": per_unit("2")}
 
 
 def problems(data: Document) -> dict[str, str]:
@@ -60,6 +56,21 @@ COMMIT = {"amount": "100", "overage_factor": "1.5"}
             with_sku(charge=NIGHT, commitment={**COMMIT, "window": "hour"}, tier_scope="hour"),
             "skus[0].commitment.true_up",
             "true_up: false",
+        ),
+        (
+            with_sku(charge={**NIGHT, "buckets": [{**NIGHT_HOURS, "commitment": {**COMMIT, "amount": "0.001"}}]}),
+            "skus[0].charge.buckets[0].commitment.amount",
+            "2 decimals of USD",
+        ),
+        (
+            with_sku(charge={**NIGHT, "buckets": [{**NIGHT_HOURS, "commitment": {**COMMIT, "window": "hour"}}]}),
+            "skus[0].charge.buckets[0].commitment.window",
+            "add tier_scope: hour",
+        ),
+        (
+            with_sku(charge={**NIGHT, "buckets": [{**NIGHT_HOURS, "commitment": {**COMMIT, "factor": "2"}}]}),
+            "skus[0].charge.buckets[0].commitment.factor",
+            "did you mean overage_factor?",
         ),
         (document({**EVENTS, "commitment": {"quantity": "5"}}), "skus[0].commitment.quantity", "commit to an amount"),
         (

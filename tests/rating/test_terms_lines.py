@@ -290,6 +290,43 @@ def test_a_line_and_its_commitment_by_the_window_come_to_the_rounded_sum() -> No
     assert (amount_of(lines), amount_of(lines, "commitment")) == (Decimal("2.331"), Decimal("1.00"))
 
 
+# --- commitments of cells ----------------------------------------------------------------------------------------------
+
+
+def by_night(**fields: Any) -> Document:
+    """1 a token from midnight to 6, else 3."""
+    bucket = {"from": "00:00", "to": "06:00", "name": "night", "charge": per_unit("1"), **fields}
+    charge = {"model": "time_of_day", "time_zone": "UTC", "buckets": [bucket], "default": per_unit("3")}
+    return line(charge, tier_scope="hour")
+
+
+def test_a_bucket_of_hours_may_have_a_commitment_of_its_own() -> None:
+    committed = {"quantity": "4", "overage_factor": "2", "window": "hour", "true_up": False}
+    lines = closed(by_night(commitment=committed), {2: 10, 10: 5})
+    assert {each.sku: each.amount for each in lines if each.kind == "usage"} == {
+        "in/night": 4 + 6 * 2,
+        "in/other": 5 * 3,
+    }
+
+
+def test_the_commitment_of_a_cell_takes_the_place_of_that_of_its_sku() -> None:
+    cells = [
+        {"region": "eu", "charge": per_unit("1"), "commitment": {"amount": "30", "overage_factor": "2"}},
+        {"region": "us", "charge": per_unit("1")},
+    ]
+    document = line({"model": "matrix", "by": ["region"], "cells": cells}, commitment={"amount": "10"})
+    period = TenantPeriod("acme", PERIOD)
+    for region in ("eu", "us"):
+        used(period, 40, region=region)
+    lines = period.lines(catalog(card(document)), closed=True)
+    assert {each.sku: each.amount for each in lines if each.kind == "usage"} == {"in/eu": 50, "in/us": 40}
+    unused = TenantPeriod("acme", PERIOD)
+    assert period_records(unused.lines(catalog(card(document)), closed=True)) == {
+        ("commitment", "in/eu/commitment", PERIOD): (1, 30),
+        ("commitment", "in/us/commitment", PERIOD): (1, 10),
+    }
+
+
 def test_usage_in_another_currency_owes_nothing_under_these_terms() -> None:
     euros = card(line(per_unit("1"), minimum="50"), id="euros", currency="EUR")
     known = Catalog().with_card(card(line(per_unit("1")))).with_card(euros)

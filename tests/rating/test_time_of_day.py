@@ -211,7 +211,7 @@ NO_TIME = "is not a time of day: write one such as '06:00' or '22:30'"
             "buckets[0].days: name at least one day, or leave days out for every day",
         ),
         (timed("UTC"), "buckets: there is no bucket: give at least one"),
-        (timed("UTC", {**ONE, "until": "x"}), "buckets[0].until: unknown field: use days, from, to, name, charge"),
+        (timed("UTC", {**ONE, "until": "x"}), "buckets[0].until: unknown field: use days, from, to, name, charge, commitment"),
     ],
 )
 def test_what_is_wrong_with_times_is_said_at_its_place(charge: Document, problem: str) -> None:

@@ -264,3 +264,19 @@ def test_flushes_and_restarts_anywhere_give_the_same_records() -> None:
             run.restart()
         assert run.last() == expected
         check_revisions(run)
+
+
+def test_what_was_read_between_two_orders_is_corrected_by_the_first_wherever_a_flush_falls() -> None:
+    log = closed_january()
+    log.control(order(2))
+    log.batch([usage("c", at(2, 12))])
+    log.control(order(1))
+    told = [
+        [
+            (record["sku"], record["amount"])
+            for record in rate(log.records).all(step).rated()
+            if "rerated" in record["sku"]
+        ]
+        for step in (1, 100)
+    ]
+    assert told[0] == told[1] == [("llama/input/rerated", "-18"), ("llama/input/rerated", "0")]

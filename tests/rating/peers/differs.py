@@ -21,10 +21,6 @@ _REASONS: dict[str, tuple[Callable[[Definition], bool], str]] = {
         lambda definition: any("recurrence" in each for each in definition["grants"]),
         "OpenMeter takes what was used beyond the credits from the next refill; ours stands on the invoice already",
     ),
-    "time_of_day_windowed_commitment": (
-        lambda _: True,
-        "Flexprice commits to the usage of a part of the day; a commitment of ours is for all usage of a SKU",
-    ),
     "capacity_max_tier": (
         lambda _: True,
         "Kill Bill sells one tier for the peaks of several meters together; a SKU of ours has one meter",

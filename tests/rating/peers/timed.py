@@ -92,20 +92,20 @@ def windowed(definition: Definition, _: str) -> Trial:
 
 
 def windowed_by_time(definition: Definition, _: str) -> Trial:
-    """Flexprice: only the usage of one part of the day has a commitment; ours holds for the SKU, at any time of day."""
+    """Flexprice: only the usage of one part of the day has a commitment: that of a bucket, a quantity for each window."""
     bucket = definition["bucket"]
     begin, end = re.findall(r"\d\d:\d\d", bucket["hours"])
-    charge: Document = {
-        "model": "time_of_day",
-        "time_zone": "UTC",
-        "buckets": [{"from": begin, "to": end, "charge": charge_of("per_unit", bucket)}],
-        "default": charge_of("per_unit", definition["base"]),
-    }
     commitment = {
         "quantity": str(bucket["commit_units_per_window"]),
         "overage_factor": str(bucket["overage_factor"]),
         "window": "hour",
         "true_up": False,
     }
+    charge: Document = {
+        "model": "time_of_day",
+        "time_zone": "UTC",
+        "buckets": [{"from": begin, "to": end, "charge": charge_of("per_unit", bucket), "commitment": commitment}],
+        "default": charge_of("per_unit", definition["base"]),
+    }
     uses = [Use(decimal(used), _seconds(f"{clock}:00") // 3600) for clock, used in definition["usage_at"].items()]
-    return Trial([sku(charge, commitment=commitment, tier_scope="hour")], [uses])
+    return Trial([sku(charge, tier_scope="hour")], [uses])

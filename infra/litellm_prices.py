@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -75,32 +76,34 @@ class Findings:
 
 
 def read_price_map(path: Path | None) -> PriceMap:
-    """The price map of a file, or of the installed package `litellm`, which is not imported (it would go online).
+    """The price map of a file ("-": standard input), or of the installed package `litellm`, which is not imported (it
+    would go online).
 
     Raises ConfigurationError when there is none, or it is none.
     """
-    origin = str(path)
-    if path is None:
-        path, origin = _packaged()
+    piped = path is not None and str(path) == "-"
+    place, origin = _packaged() if path is None else (path, "standard input" if piped else str(path))
     try:
-        raw = path.read_bytes()
+        raw = sys.stdin.buffer.read(_MOST_BYTES + 1) if piped else place.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"cannot read the price map {path}: {error.strerror}", code="price_map") from None
+        raise ConfigurationError(f"cannot read the price map {origin}: {error.strerror}", code="price_map") from None
     if len(raw) > _MOST_BYTES:
         raise ConfigurationError(
-            f"{path}: more than {_MOST_BYTES // 2**20} MiB: this is no price map", code="price_map"
+            f"{origin}: more than {_MOST_BYTES // 2**20} MiB: this is no price map", code="price_map"
         )
     try:
         document = json.loads(raw.decode("utf-8-sig"), parse_float=Decimal, parse_int=Decimal, parse_constant=str)
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: not UTF-8 text (byte {error.start})", code="price_map") from None
+        raise ConfigurationError(f"{origin}: not UTF-8 text (byte {error.start})", code="price_map") from None
     except (ValueError, RecursionError) as error:
         place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise ConfigurationError(f"{path}{place}: not JSON: {str(error).partition(':')[0]}", code="price_map") from None
+        raise ConfigurationError(
+            f"{origin}{place}: not JSON: {str(error).partition(':')[0]}", code="price_map"
+        ) from None
     entries = _entries(document)
     if not entries:
         raise ConfigurationError(
-            f"{path}: no price map: it is a JSON object of models, each with keys such as input_cost_per_token",
+            f"{origin}: no price map: it is a JSON object of models, each with keys such as input_cost_per_token",
             code="price_map",
         )
     return PriceMap(origin, hashlib.sha256(raw).hexdigest(), entries)

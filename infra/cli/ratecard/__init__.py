@@ -1,4 +1,4 @@
-"""`tokenmill ratecard`: check, publish and look at rate cards."""
+"""`tokenmill ratecard`: check, compare, try, publish and look at rate cards."""
 
 import click
 
@@ -14,8 +14,10 @@ from infra.cli.ratecard.validate import validate
 @click.group(
     epilog="""\b
 Examples:
-  tokenmill ratecard validate standard.yaml
-  tokenmill ratecard publish standard.yaml
+  tokenmill ratecard validate standard-2.yaml
+  tokenmill ratecard diff standard standard-2.yaml
+  tokenmill ratecard try --card standard-2.yaml --period 2026-01
+  tokenmill ratecard publish standard-2.yaml
   tokenmill ratecard list"""
 )
 def ratecard() -> None:

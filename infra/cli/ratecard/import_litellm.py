@@ -58,8 +58,8 @@ class _Chosen:
     "import-litellm",
     short_help="Make a card from LiteLLM's public price map.",
     epilog="""\b
-FILE is model_prices_and_context_window.json of LiteLLM's repository; left
-out: the one of the installed package litellm.
+FILE is model_prices_and_context_window.json of LiteLLM's repository, - for
+standard input; left out: the one of the installed package litellm.
 
 \b
 Examples:
@@ -70,7 +70,7 @@ Examples:
   tokenmill ratecard import-litellm prices.json --from 2026-03-01 \\
       --provider anthropic --mode chat --json > import.json""",
 )
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option("--from", "start", type=Instant(), required=True, help="first instant that the card prices")
 @click.option(
     "--model",

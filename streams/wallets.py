@@ -29,8 +29,8 @@ from streams.wallet_signals import Told
 _CREDIT, _WALLET, _OWED, _MOVED = "credit", "wallet", "owed", "moved"
 PeriodKey = tuple[str, str]
 """A tenant, and the period whose rating gave a record."""
-Emitted = tuple[int, str, str, bool, dict[str, str]]
-"""What was last published as a debit: revision, quantity, amount, provisional, dimensions."""
+Emitted = tuple[int, str, str, bool, dict[str, str], str | None, int | None]
+"""What was last published as a debit: revision, quantity, amount, provisional, dimensions, card id, card version."""
 Load = Callable[[str], Iterable[tuple[PeriodKey, Iterable[RatedLine]]]]
 """Every rated record of a tenant, as it stands, by the period whose rating gave it."""
 
@@ -220,7 +220,8 @@ class WalletState:
         amount = format_decimal(line.amount or Decimal(0))
         if last is None and not line.amount:
             return
-        now: Emitted = (revision, format_decimal(line.quantity), amount, line.provisional, dict(line.dimensions))
+        card = line.card_id, line.card_version
+        now: Emitted = (revision, format_decimal(line.quantity), amount, line.provisional, dict(line.dimensions), *card)
         if last is not None and last[1:] == now[1:]:
             return
         emitted[text] = now

@@ -25,7 +25,8 @@ def debit_sku(unit: str, line: RatedLine) -> str:
 def debits_of(charge: Charge, draws: Iterable[Draw], grants: Mapping[str, Grant]) -> dict[str, RatedLine]:
     """One debit per unit, provisional until `settled` says otherwise. A charge without draws has none.
 
-    The amount is below 0; the quantity is in compute credits, and 0 for money, whose amount says it all.
+    The amount is below 0; the quantity is in compute credits, and 0 for money, whose amount says it all. The card is that
+    of the record it pays: credits come before tax, so what they pay takes its tax with it.
     """
     paid: dict[str, int] = {}
     credits: dict[str, dict[str, int]] = {}
@@ -48,8 +49,6 @@ def _debit(line: RatedLine, unit: str, paid: int, credits: Mapping[str, int]) ->
         quantity=Decimal(0) if unit == line.currency else from_scaled(sum(credits.values()), decimals),
         unit=unit,
         amount=amount_of(-paid),
-        card_id=None,
-        card_version=None,
         provisional=True,
         dimensions={"pays": line.sku, **named},
         seller_id=None,
@@ -63,4 +62,4 @@ def settled(line: RatedLine, open_from: str) -> RatedLine:
 
 def nothing_left(line: RatedLine) -> RatedLine:
     """The debit when nothing is paid any more."""
-    return replace(line, quantity=Decimal(0), amount=amount_of(0), dimensions={})
+    return replace(line, quantity=Decimal(0), amount=amount_of(0), card_id=None, card_version=None, dimensions={})

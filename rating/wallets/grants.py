@@ -80,6 +80,8 @@ class Grant:
     _pays: dict[tuple[str, str, str], Fraction | None] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.tenant_id == "*":
+            raise WalletError(f"grant {self.id}: credits belong to one tenant, not to '*'")
         largest = LARGEST_GRANT * 10**self.decimals
         if not 0 < self.amount <= largest:
             raise WalletError(f"grant {self.id}: the amount must be above 0 and at most {LARGEST_GRANT}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from rating.wallets.grants import Grant
+from rating.wallets.sweep import Standing
 from rating.wallets.wallet import GrantSums, Wallet
 
 Level = Literal["sufficient", "low", "exhausted"]
@@ -40,31 +42,36 @@ class WalletReport:
 
 
 def reports(wallet: Wallet, hour: int) -> list[WalletReport]:
-    """One report per unit of which a grant has begun, by unit."""
+    """One report per unit of which a grant was to begin by then, by unit."""
     standing = wallet.standing(hour)
     sums = wallet.sums(standing)
-    grants = wallet.grants
-    found = []
-    for unit in sorted({grants[grant_id].unit for grant_id in sums}):
-        own = sorted((grants[each] for each in sums if grants[each].unit == unit), key=_age)
-        left = tuple((grant, standing.remaining[grant.id]) for grant in standing.burn if grant.unit == unit)
-        thresholds = [grant.low_balance for grant in own if grant.low_balance is not None]
-        total = GrantSums(*(sum(column) for column in zip(*(sums[grant.id] for grant in own), strict=True)))
-        found.append(
-            WalletReport(
-                unit=unit,
-                balance=sum(each for _, each in left),
-                granted=total.granted,
-                drawn=total.drawn,
-                lapsed=total.lapsed,
-                voided=total.voided,
-                moved=sum(wallet.moved.get(grant.id, 0) for grant in own),
-                overage=own[-1].overage,
-                threshold=thresholds[-1] if thresholds else None,
-                in_force=left,
-            )
-        )
-    return found
+    due = sorted((grant for grant in wallet.grants.values() if grant.first <= hour), key=_age)
+    return [
+        _report(unit, [grant for grant in due if grant.unit == unit], wallet.moved, sums, standing)
+        for unit in sorted({grant.unit for grant in due})
+    ]
+
+
+def _report(
+    unit: str, due: Sequence[Grant], moved: Mapping[str, int], sums: Mapping[str, GrantSums], standing: Standing
+) -> WalletReport:
+    begun = [grant for grant in due if grant.id in sums]
+    thresholds = [grant.low_balance for grant in begun if grant.low_balance is not None]
+    left = tuple((grant, standing.remaining[grant.id]) for grant in standing.burn if grant.unit == unit)
+    # A grant that was voided from its beginning on gave nothing, but for what had been transferred by then.
+    all_sums = [sums.get(grant.id, GrantSums(moved.get(grant.id, 0), 0, 0, 0)) for grant in due]
+    return WalletReport(
+        unit=unit,
+        balance=sum(each for _, each in left),
+        granted=sum(each.granted for each in all_sums),
+        drawn=sum(each.drawn for each in all_sums),
+        lapsed=sum(each.lapsed for each in all_sums),
+        voided=sum(each.voided for each in all_sums),
+        moved=sum(moved.get(grant.id, 0) for grant in due),
+        overage=begun[-1].overage if begun else True,
+        threshold=thresholds[-1] if thresholds else None,
+        in_force=left,
+    )
 
 
 def _age(grant: Grant) -> tuple[int, str]:

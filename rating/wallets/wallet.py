@@ -151,6 +151,8 @@ class Wallet:
             charge = None
         if old is not None:
             self._drop(key, old)
+            if key in self._draws:
+                self._changed.add(key)  # also a record that only has another card now
         if charge is not None and charge.amount:
             self._records[key] = charge
             self._due(charge, charge.amount)

@@ -129,6 +129,16 @@ def test_a_correction_returns_to_its_grant() -> None:
     assert reports(made, JANUARY + 1)[0].balance == 16 * USD
 
 
+def test_a_debit_has_the_card_of_what_it_pays_so_that_its_tax_goes_along() -> None:
+    made = wallet(grant("a", 5))
+    made.note(usage(0, "1"))
+    assert [(line.card_id, line.card_version) for line in made.lines()] == [("card", 1)]
+    made.note(usage(0, "1", card_version=2))
+    assert [(line.card_id, line.card_version) for line in made.lines()] == [("card", 2)]
+    made.note(usage(0, "0", card_version=2))
+    assert [(line.card_id, line.card_version) for line in made.lines()] == [(None, None)]
+
+
 def test_late_usage_is_paid_where_it_belongs_in_time() -> None:
     made = wallet(grant("a", 5))
     assert paid(made, usage(5, "5")) == {"wallet/USD/usage/llama/output 5": "-5 a=5"}
@@ -244,6 +254,15 @@ def test_a_void_takes_back_what_is_unused_from_then_on() -> None:
         made.void("b", JANUARY)
 
 
+def test_a_grant_voided_from_its_beginning_gave_only_what_was_moved_by_then() -> None:
+    made = wallet(grant("a", 10))
+    made.transfer("USD", 4 * USD, JANUARY)
+    made.void("a", JANUARY)
+    (report,) = reports(made, JANUARY + 5)
+    assert (report.granted, report.moved, report.balance, report.voided) == (4 * USD, 4 * USD, 0, 0)
+    assert paid(made, usage(0, "1")) == {}
+
+
 def test_a_transfer_takes_only_what_is_left_and_changes_nothing_that_was_paid() -> None:
     made = wallet(grant("a", 10), grant("b", 10, priority=200), grant("m", 5, every="month"))
     paid(made, usage(0, "4"), usage(9, "13"))
@@ -281,6 +300,7 @@ def test_the_newest_grant_says_whether_usage_may_go_on_and_when_the_balance_is_l
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"tenant_id": "*"}, "belong to one tenant"),
         ({"amount": 0}, "above 0"),
         ({"amount": -1}, "above 0"),
         ({"amount": 10**28}, "at most"),

@@ -82,9 +82,9 @@ def read_price_map(path: Path | None) -> PriceMap:
     Raises ConfigurationError when there is none, or it is none.
     """
     piped = path is not None and str(path) == "-"
-    place, origin = _packaged() if path is None else (path, "standard input" if piped else str(path))
+    source, origin = _packaged() if path is None else (path, "standard input" if piped else str(path))
     try:
-        raw = sys.stdin.buffer.read(_MOST_BYTES + 1) if piped else place.read_bytes()
+        raw = sys.stdin.buffer.read(_MOST_BYTES + 1) if piped else source.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"cannot read the price map {origin}: {error.strerror}", code="price_map") from None
     if len(raw) > _MOST_BYTES:

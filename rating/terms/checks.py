@@ -192,12 +192,6 @@ def _line_commitment(place: Path, cell: Sku, commitment: LineCommitment) -> Iter
         yield CardProblem(
             (*place, "window"), "with tier_scope: hour each window is priced by itself: write window: hour"
         )
-    if commitment.window == "hour" and commitment.true_up and cell.cell is not None and cell.cell.times:
-        yield CardProblem(
-            (*place, "true_up"),
-            "a price by the time of day is for some windows only, and a commitment by the window for all: write "
-            "true_up: false",
-        )
     if commitment.quantity is not None and isinstance(cell.price_model, Percentage):
         yield CardProblem(
             (*place, "quantity"), "a percentage is of each event's own amount: commit to an amount instead"

@@ -6,6 +6,7 @@ commitment or the minimum exactly.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -13,6 +14,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from rating.cards import RateCard, Sku, fitting_id
+from rating.catalog import Span
 from rating.money import AMOUNT_DECIMALS, AMOUNT_SCALE, round_half_away, to_scaled
 from rating.patterns import is_pattern
 from rating.series import SeriesId, series_id
@@ -20,6 +22,7 @@ from rating.skus import Kind, Line, priced_line
 from rating.terms.entries import PeriodEntry, Rounded
 from rating.terms.fields import LineCommitment
 from rating.terms.subscription import Subscription
+from rating.windows import WindowSize
 
 
 class LineCharge(NamedTuple):
@@ -138,6 +141,7 @@ class _WindowCommitment:
 
     line: Line
     stretches: tuple[_Stretch, ...]
+    """In the order of time; none overlap."""
 
     def missing(self, hours: Mapping[int, int]) -> tuple[Fraction, int]:
         """What is missing to the commitment of all windows, and in how many of them something is."""
@@ -146,14 +150,18 @@ class _WindowCommitment:
             missing += committed * (last + 1 - first)
             windows += last + 1 - first
         for hour, amount in hours.items():
-            committed = next(
-                (each.committed for each in self.stretches if each.first <= hour <= each.last), Fraction(0)
-            )
+            committed = self._committed_at(hour)
             if committed:
                 charged = Fraction(amount, AMOUNT_SCALE)
                 missing -= min(committed, charged)
                 windows -= charged >= committed
         return missing, windows
+
+    def _committed_at(self, hour: int) -> Fraction:
+        place = bisect_right(self.stretches, hour, key=lambda each: each.first) - 1
+        if place < 0 or hour > self.stretches[place].last:
+            return Fraction(0)
+        return self.stretches[place].committed
 
 
 def _window_commitment(subscription: Subscription, line: Line) -> _WindowCommitment | None:
@@ -166,9 +174,27 @@ def _window_commitment(subscription: Subscription, line: Line) -> _WindowCommitm
         own, sku = found
         if sku.commitment is not None and sku.commitment.window == "hour":
             if sku.commitment.true_up:
-                stretches.append(_Stretch(span.first, span.last, _committed(own)))
+                committed = _committed(own)
+                stretches += [_Stretch(*each, committed) for each in _windows_of(sku, span, subscription.window)]
             last = own
     return _WindowCommitment(last, tuple(stretches)) if last is not None and stretches else None
+
+
+def _windows_of(sku: Sku, span: Span, window: WindowSize) -> Iterator[tuple[int, int]]:
+    """The windows of a span in which a SKU, or a cell for some hours of the day, can have usage: first and last of each run."""
+    times = sku.cell.times if sku.cell is not None else ()
+    if not times:
+        yield span.first, span.last
+        return
+    first: int | None = None
+    for hour in range(span.first, span.last + 2):
+        start = window.start(hour)
+        holds = hour <= span.last and all(selector.bucket_at(start) == bucket for selector, bucket in times)
+        if holds and first is None:
+            first = hour
+        elif not holds and first is not None:
+            yield first, hour - 1
+            first = None
 
 
 def line_under(card: RateCard, line: Line) -> tuple[Line, Sku] | None:

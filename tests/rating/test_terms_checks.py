@@ -53,11 +53,6 @@ COMMIT = {"amount": "100", "overage_factor": "1.5"}
         (with_sku(commitment={**COMMIT, "window": "hour"}), "skus[0].commitment.window", "add tier_scope: hour"),
         (with_sku(commitment=COMMIT, tier_scope="hour"), "skus[0].commitment.window", "write window: hour"),
         (
-            with_sku(charge=NIGHT, commitment={**COMMIT, "window": "hour"}, tier_scope="hour"),
-            "skus[0].commitment.true_up",
-            "true_up: false",
-        ),
-        (
             with_sku(charge={**NIGHT, "buckets": [{**NIGHT_HOURS, "commitment": {**COMMIT, "amount": "0.001"}}]}),
             "skus[0].charge.buckets[0].commitment.amount",
             "2 decimals of USD",

@@ -309,6 +309,22 @@ def test_a_bucket_of_hours_may_have_a_commitment_of_its_own() -> None:
     }
 
 
+def test_a_commitment_of_a_bucket_is_owed_in_its_own_hours() -> None:
+    lines = closed(by_night(commitment={"quantity": "4", "window": "hour"}), {2: 1, 10: 5})
+    assert period_records(lines) == {("commitment", "in/night/commitment", PERIOD): (31 * 6, 31 * 6 * 4 - 1)}
+    # Nights from 0 to 6 of the hours 3 to 29: three of the first, five of the second.
+    some = for_hours(3, 28, by_night(commitment={"quantity": "4", "window": "hour"}), {})
+    assert period_records(some) == {("commitment", "in/night/commitment", PERIOD): (8, 32)}
+
+
+def test_each_part_of_the_day_owes_the_commitment_of_the_sku_in_its_hours() -> None:
+    document = {**by_night(), "commitment": {"amount": "2", "window": "hour"}}
+    assert period_records(for_hours(0, 23, document, {})) == {
+        ("commitment", "in/night/commitment", PERIOD): (6, 12),
+        ("commitment", "in/other/commitment", PERIOD): (18, 36),
+    }
+
+
 def test_the_commitment_of_a_cell_takes_the_place_of_that_of_its_sku() -> None:
     cells = [
         {"region": "eu", "charge": per_unit("1"), "commitment": {"amount": "30", "overage_factor": "2"}},

@@ -99,7 +99,7 @@ def windowed_by_time(definition: Definition, _: str) -> Trial:
         "quantity": str(bucket["commit_units_per_window"]),
         "overage_factor": str(bucket["overage_factor"]),
         "window": "hour",
-        "true_up": False,
+        "true_up": bool(definition.get("true_up", False)),
     }
     charge: Document = {
         "model": "time_of_day",

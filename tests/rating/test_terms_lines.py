@@ -232,8 +232,8 @@ def for_hours(first: int, last: int, document: Document, usage: dict[int, int]) 
 
 
 def test_each_window_is_compared_with_its_own_commitment() -> None:
-    lines = for_hours(0, 1, BY_HOUR, {0: 2, 1: 8})
-    assert [each.amount for each in lines if each.kind == "usage"] == [4, 10 + 6 * 2]
+    lines = for_hours(0, 2, BY_HOUR, {0: 2, 1: 8, 2: 5})
+    assert [each.amount for each in lines if each.kind == "usage"] == [4, 10 + 6 * 2, 10]
     assert period_records(lines) == {("commitment", "in/commitment", PERIOD): (1, 6)}
 
 
@@ -278,7 +278,17 @@ def test_the_hours_of_an_earlier_version_owe_its_commitment(later: Document) -> 
     period = TenantPeriod("acme", PERIOD)
     assert period_records(period.lines(known, closed=True)) == {("commitment", "in/commitment", PERIOD): (3, 30)}
     used(period, 4, 1)
+    used(period, 1, 4)
     assert period_records(period.lines(known, closed=True)) == {("commitment", "in/commitment", PERIOD): (3, 22)}
+
+
+def test_a_version_without_the_line_between_two_with_it_owes_nothing() -> None:
+    between = card(sku("out", "output", per_unit("1")), version=2, effective_from=hour_start(START + 2))
+    again = card(BY_HOUR, version=3, effective_from=hour_start(START + 4))
+    known = Catalog().with_card(card(BY_HOUR)).with_card(between).with_card(again)
+    known = known.with_assignment(Assignment("acme", "card", START, START + 5))
+    lines = TenantPeriod("acme", PERIOD).lines(known, closed=True)
+    assert period_records(lines) == {("commitment", "in/commitment", PERIOD): (3, 30)}
 
 
 def test_a_line_and_its_commitment_by_the_window_come_to_the_rounded_sum() -> None:
@@ -307,6 +317,7 @@ def test_a_bucket_of_hours_may_have_a_commitment_of_its_own() -> None:
         "in/night": 4 + 6 * 2,
         "in/other": 5 * 3,
     }
+    assert period_records(lines) == {}
 
 
 def test_a_commitment_of_a_bucket_is_owed_in_its_own_hours() -> None:

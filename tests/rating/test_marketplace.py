@@ -133,6 +133,20 @@ def test_when_the_share_changes_within_a_period_each_hour_is_shared_by_its_own()
         parts_of(records, [MARKET])
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_line_that_a_rule_shares_only_for_some_hours_is_in_no_sum(first: bool) -> None:
+    rules, none = market(*RULES, version=1 + first), market(version=2 - first)
+    known = [none, rules] if first else [rules, none]
+    later = parse_card({**known[1].document(), "effective_from": hour_start(START + 1)})
+    versions = [known[0], later]
+    period = TenantPeriod("acme", PERIOD)
+    for hour in range(3):
+        period.add(key(), START + hour, None, {"output_text": Decimal(1)})
+    made = statement(period.lines(catalog(*versions), closed=True), versions)
+    assert [(line.seller_amount, line.share_percents) for line in made.lines] == [(None, ())]
+    assert (made.shared, made.gross) == ((), 0)
+
+
 def issued(draft: Draft) -> Document:
     return issue([draft], "telco", NO_DOCUMENT, datetime(2026, 2, 2, tzinfo=UTC), "anna")[0]
 

@@ -17,6 +17,8 @@ from rating.errors import InvoiceError
 from rating.money import exact_sum
 from rating.rated import RatedLine
 from rating.showback import Owner, Share, Used, shares, showback
+from rating.skus import Line, counts
+from rating.windows import hour_start
 from tests.rating.builders import START, card, graduated, key, per_unit, sku
 
 UNIT = Decimal("0.000000000001")
@@ -114,6 +116,28 @@ def test_usage_of_nobody_is_nobodys_and_its_line_stays_whole() -> None:
         records(USED) + [replace(line, tenant_id="acme") for line in made if line.sku == "gpu"], USED, [CARD]
     )
     assert by_owner(both)[None, "gpu"] == Decimal("0.003")
+
+
+def test_a_line_that_counts_events_is_shared_by_events() -> None:
+    counted = card(sku("jobs", "units.jobs", per_unit("3")) | {"aggregation": "count"}, not_charged=["requests"])
+    line = route_of(counted)
+    assert line.reading == "count"
+    record = replace(
+        records(USED)[0], sku="jobs", meter="units.jobs", kind="usage", window_kind="hour",
+        window_start=hour_start(START), window_end=hour_start(START + 1), quantity=Decimal(4), amount=Decimal(12),
+        currency="USD", card_id="card", card_version=1,
+    )  # fmt: skip
+    # One event of a hundred jobs, and three of one each.
+    usage = [
+        Used(A, key(), START, 1, {"units.jobs": 100 * 10**9}),
+        Used(B, key(), START, 3, {"units.jobs": 3 * 10**9}),
+    ]
+    assert by_owner(showback([record], usage, [counted])) == {(A, "jobs"): 3, (B, "jobs"): 9}
+
+
+def route_of(priced: RateCard) -> Line:
+    (line,) = counts(priced, key(), "units.jobs")
+    return line
 
 
 def test_an_hour_whose_usage_is_no_longer_stored_is_nobodys() -> None:

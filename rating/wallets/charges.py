@@ -44,10 +44,10 @@ class Charge:
             return 0
         if grant.is_money:
             return amount if grant.unit == line.currency else 0
-        if line.kind not in _BY_QUANTITY or self.quantity <= 0:
+        if line.kind not in _BY_QUANTITY:
             return 0
         # A started billionth of a credit counts whole: nothing is paid with nothing.
-        return -(-self.quantity * rate.numerator * amount // (rate.denominator * self.amount))
+        return max(0, -(-self.quantity * rate.numerator * amount // (rate.denominator * self.amount)))
 
 
 def charge_of(line: RatedLine, window: WindowSize) -> Charge | None:

@@ -193,6 +193,43 @@ def test_tokens_pay_quantities_and_a_part_pays_its_share_of_the_amount() -> None
     assert paid(made, whole("2026-01", "1", "fee", "flat_fee")) == {"wallet/USD/flat_fee/fee 0": "-1 cash=1"}
 
 
+def test_tokens_pay_usage_of_some_quantity_and_no_fees() -> None:
+    made = wallet(grant("pack", 300, "tokens"))
+    fee = replace(whole("2026-01", "1", "fee", "flat_fee"), quantity=Decimal(1))
+    nothing, taken_back = usage(0, "1", "a", "0"), usage(0, "1", "b", "-5")
+    assert paid(made, fee, nothing, taken_back, usage(0, "1", "c", "0.000000001")) == {
+        "wallet/tokens/usage/c 0": "-1 pack=0.000000001"
+    }
+    late = replace(whole("2026-02", "1", "late", "adjustment", "2026-01"), quantity=Decimal(2))
+    assert list(paid(made, late).values()) == ["-1 pack=2"]
+
+
+def test_the_next_event_is_when_a_grant_begins_is_filled_up_or_ends() -> None:
+    made = wallet(
+        grant("a", 1, first=JANUARY + 10, end=JANUARY + 20),
+        grant("never", 1, first=JANUARY + 12),
+        grant("monthly", 1, first=JANUARY + 15, end=FEBRUARY + 9, every="month"),
+    )
+    made.void("never", JANUARY + 12)
+    found, at = [], JANUARY
+    while (following := made.next_event(at)) is not None:
+        found.append(following - JANUARY)
+        at = following
+    assert found == [10, 15, 20, FEBRUARY - JANUARY, FEBRUARY + 9 - JANUARY]
+    daily = wallet(grant("daily", 1, every="day", end=JANUARY + 30))
+    assert [daily.next_event(JANUARY + hour) for hour in (-1, 0, 23, 24, 29, 30)] == [
+        *(JANUARY, JANUARY + 24, JANUARY + 24, JANUARY + 30, JANUARY + 30),
+        None,
+    ]
+    made.void("a", JANUARY + 13)
+    assert made.next_event(JANUARY + 10) == JANUARY + 13
+
+
+def test_the_first_window_of_all_is_a_window() -> None:
+    made = wallet(grant("a", 1, first=0, end=1))
+    assert list(paid(made, usage(-JANUARY, "1"), usage(1 - JANUARY, "1")).values()) == ["-1 a=1"]
+
+
 def test_gpu_hours_pay_seconds_and_covers_say_what_others_pay() -> None:
     seconds = {"meter": "gpu_seconds", "unit": "seconds", "quantity": "7200"}
     line = usage(0, "5", "h100/gpu-hours")

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 
+from rating.aggregations.events import event_usage
 from rating.aggregations.gathered import Gathered
 from rating.cards import RateCard
 from rating.catalog import EVERYONE, Assignment, Catalog
 from rating.levels import LevelId
+from rating.meters import is_custom
 from rating.overrides import Overrides
 from rating.period import TenantPeriod
 from rating.rated import RatedLine
@@ -45,12 +47,17 @@ def rate(
         invoice = build_invoice("acme", "2026-01", "USD", records, [card])
         print(invoice.total)  # 0.30
 
+    Usage with an instant counts as one event where the card counts events or levels, with a window as one at its start;
+    `rating.aggregations.events.event_usage` also takes the ids of an event.
+
     Raises MoneyError for floats and for more decimals than a meter has, MeterError for a meter that does not exist.
     """
     periods: dict[str, dict[str, TenantPeriod]] = {}
     first: int | None = None
-    for key, when, quantities in usage:
+    for number, (key, when, quantities) in enumerate(usage):
         hour = window.index_of(when) if isinstance(when, datetime) else when
+        if isinstance(when, datetime) and any(map(is_custom, quantities)):
+            quantities = event_usage(when, quantities, identity=number, window=window)
         of_tenant, month = periods.setdefault(key.tenant_id, {}), window.period(hour)
         if month not in of_tenant:
             of_tenant[month] = TenantPeriod(key.tenant_id, month, window)

@@ -26,8 +26,10 @@ Usage is one JSON document a line, or one JSON array of them:
   {"time": "2026-01-05T10:00:00Z", "gpu_type": "H100",
    "meters": {"gpu_seconds": 7200}}
 Besides time and meters: tenant_id, model, endpoint, region, service_tier,
-gpu_type, operation, status (success), context_tokens (total input of a
-request, for prices by context bracket). Quantities are whole numbers or text.
+gpu_type, operation, status (success), api_key_id, workflow_id,
+context_tokens (total input of a request, for prices by context bracket).
+Quantities are whole numbers or text. A document counts as one event at its
+time where the card counts events, ids or levels.
 
 \b
 Examples:

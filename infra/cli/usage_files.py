@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from infra.config import Settings
 from infra.errors import ConfigurationError
+from rating.aggregations.events import event_usage
 from rating.batch import Usage
 from rating.card_fields import DIMENSIONS, STATUSES, meant_meter, parse_instant
 from rating.errors import RatingError, did_you_mean
 from rating.meters import GROUP_METERS, LEAF_INDEX, LEAF_NAMES, is_custom, meter
 from rating.money import exact_decimal, to_scaled
 from rating.usage import UsageKey, context_bracket
-from rating.windows import WindowSize
+from rating.windows import EPOCH, WindowSize
 
 STDIN = Path("-")
 DEFAULT_TENANT = "tenant"
-_FIELDS = ("tenant_id", "time", *DIMENSIONS, "status", "context_tokens", "meters")
+_IDS = ("api_key_id", "workflow_id")
+_FIELDS = ("tenant_id", "time", *DIMENSIONS, "status", *_IDS, "context_tokens", "meters")
 _MOST_PROBLEMS = 50
 _LARGEST_QUANTITY = Decimal(10**18)
 
@@ -47,8 +50,8 @@ def read_usage(path: Path, settings: Settings) -> list[Usage]:
     problems: list[str] = []
     more = 0
     window = WindowSize(settings.window_minutes)
-    for item in _items(_text(path), name):
-        for found in _checked(item, window, settings.context_edges):
+    for number, item in enumerate(_items(_text(path), name)):
+        for found in _checked(item, number, window, settings.context_edges):
             if isinstance(found, str) and len(problems) < _MOST_PROBLEMS:
                 problems.append(found)
             elif isinstance(found, str):
@@ -119,8 +122,8 @@ def _no_constant(text: str) -> object:
     raise ValueError(f"{text} is not a number: write quantities as whole numbers or as text such as '1.5'")
 
 
-def _checked(item: _Item, window: WindowSize, edges: Sequence[int]) -> Iterator[Usage | str]:
-    """The usage of one document, or its problems with their place."""
+def _checked(item: _Item, number: int, window: WindowSize, edges: Sequence[int]) -> Iterator[Usage | str]:
+    """The usage of one document, or its problems with their place. Of documents of one instant the first is the earlier."""
     document = item.document
     if isinstance(document, _Bad):
         yield f"{item.place}: {document}"
@@ -133,7 +136,8 @@ def _checked(item: _Item, window: WindowSize, edges: Sequence[int]) -> Iterator[
         if name not in _FIELDS:
             hint = did_you_mean(name, _FIELDS) or f": use {', '.join(_FIELDS)}"
             problems.append(f"{name}: unknown field{hint}")
-    hour = _attempt(problems, lambda: _hour(document, window), 0)
+    when = _attempt(problems, lambda: _time(document), EPOCH)
+    api_key, workflow = (_attempt(problems, lambda name=name: _id(document, name), None) for name in _IDS)
     key = _attempt(problems, lambda: _key(document, edges), UsageKey(DEFAULT_TENANT))
     meters = document.get("meters")
     quantities: dict[str, Decimal] = {}
@@ -145,7 +149,8 @@ def _checked(item: _Item, window: WindowSize, edges: Sequence[int]) -> Iterator[
     if problems:
         yield from (f"{item.place}: {problem}" for problem in problems)
         return
-    yield key, hour, quantities
+    event = event_usage(when, quantities, identity=number, api_key=api_key, workflow=workflow, window=window)
+    yield key, when, event
 
 
 def _attempt(problems: list[str], make: Any, otherwise: Any) -> Any:
@@ -156,11 +161,18 @@ def _attempt(problems: list[str], make: Any, otherwise: Any) -> Any:
         return otherwise
 
 
-def _hour(document: Mapping[str, object], window: WindowSize) -> int:
+def _id(document: Mapping[str, object], name: str) -> str | None:
+    value = document.get(name)
+    if value is None or (isinstance(value, str) and 0 < len(value) <= 256):
+        return value
+    raise _Bad(name, f"{value!r:.60} is not text of 1 to 256 characters: put it in quotes")
+
+
+def _time(document: Mapping[str, object]) -> datetime:
     if "time" not in document:
         raise _Bad("time", 'is missing: write when it was used, e.g. "2026-01-05T10:00:00Z"')
     try:
-        return window.index_of(parse_instant(document["time"]))
+        return parse_instant(document["time"])
     except ValueError as error:
         raise _Bad("time", str(error)) from None
 
@@ -199,6 +211,7 @@ def _quantity(name: str, value: object) -> Decimal:
         to_scaled(number, meter(name).decimals)
     except RatingError as error:
         raise _Bad(field, str(error)) from None
-    if not 0 <= number <= _LARGEST_QUANTITY:
-        raise _Bad(field, f"{number} is not between 0 and 10^18")
+    least = -_LARGEST_QUANTITY if is_custom(name) else 0  # a change of a level may go down
+    if not least <= number <= _LARGEST_QUANTITY:
+        raise _Bad(field, f"{number} is not between {'-10^18' if least else 0} and 10^18")
     return number

@@ -141,3 +141,16 @@ def test_a_version_that_changes_cells_moves_the_hours_from_then_on(step: int) ->
         "dark": ("8", "16"),
         "other": ("44", "44"),
     }
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_a_level_that_goes_on_is_charged_in_each_hour_by_its_time_of_day(step: int) -> None:
+    nodes = {**sku("nodes", "units.nodes", night("night", "22:00", "06:00", "1")), "aggregation": "time_weighted"}
+    log = log_with(card_document(nodes, not_charged=["input", "output", "requests"]))
+    log.batch([usage("up", START + timedelta(hours=19, minutes=30), units={"nodes": "2"})])
+    log.batch([usage("down", START + timedelta(hours=30), units={"nodes": "-2"})])
+    log.tick(START + timedelta(hours=40))
+    found = totals(log, step)
+    # 19:30 UTC is 20:30 in Berlin; 21:00 to 04:00 UTC is 22:00 to 06:00 in the night that summer time shortens.
+    assert found["nodes/other"] == ("7", "7")
+    assert found["nodes/night"] == ("14", "28")

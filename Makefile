@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 
-.PHONY: help demo test chaos controls check bench clean lock .venv
+.PHONY: help demo test chaos controls check bench mutants clean lock .venv
 
 help:
 	@echo "make demo    run the whole path on embedded parts, from events to invoices"
@@ -12,7 +12,8 @@ help:
 	@echo "make chaos   whole demos, end to end: twice, interrupted, with traces, in other currencies"
 	@echo "make controls  run the faults again with their protections off: each breach must be noticed"
 	@echo "make check   lint and type-check"
-	@echo "make bench   measure produce, rate and store beside a plain Faust agent"
+	@echo "make bench   measure produce, rate and store beside a plain Faust agent, and rating alone beside a plain loop"
+	@echo "make mutants change the money modules one expression at a time: do the tests notice? (goes on where it ended)"
 	@echo "make lock    resolve the dependencies anew into requirements.lock"
 	@echo "make clean   remove .venv and .tokenmill"
 
@@ -44,8 +45,12 @@ chaos: $(STAMP)
 controls: $(STAMP)
 	TOKENMILL_REQUIRE_KAFKA=1 $(BIN)/python -m pytest -m control
 
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutation
+
 bench: $(STAMP)
 	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.rating
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \

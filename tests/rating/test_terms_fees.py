@@ -77,6 +77,12 @@ def test_a_prorated_fee_is_owed_for_the_days_of_the_subscription(first: int, las
     assert chain(known, PERIOD) == expected
 
 
+def test_a_fee_by_days_counts_days_and_a_whole_one_months() -> None:
+    known = assigned([by_days("31"), {"sku": "whole", "amount": "5"}])
+    lines = TenantPeriod("acme", PERIOD).lines(known, closed=True)
+    assert {line.sku: (line.quantity, line.unit) for line in lines} == {"fee": (31, "days"), "whole": (1, "months")}
+
+
 @pytest.mark.parametrize(("period", "days"), [("2026-01", 31), ("2026-02", 28), ("2028-02", 29), ("2026-04", 30)])
 @pytest.mark.parametrize("minutes", [15, 30, 60])
 def test_the_days_of_a_month_are_those_of_the_calendar(period: str, days: int, minutes: int) -> None:

@@ -53,6 +53,33 @@ def test_an_array_and_standard_input_give_the_same(tokenmill: Run, monkeypatch: 
     assert tokenmill("price", "--card", STANDARD, "--usage", "-", "--json").out == expected
 
 
+COUNTED = """\
+{"time": "2026-01-05T10:15:00Z", "api_key_id": "k1", "meters": {"requests": 1, "units.nodes": "2", "units.paid": "100"}}
+{"time": "2026-01-05T10:45:00Z", "api_key_id": "k2", "meters": {"requests": 1, "units.nodes": "-2", "units.paid": "50"}}
+{"time": "2026-01-05T11:00:00Z", "api_key_id": "k1", "meters": {"requests": 1}}
+"""
+COUNTING_CARD = """\
+id: counted
+version: 1
+currency: USD
+effective_from: "2026-01-01T00:00:00Z"
+skus:
+  - {sku: seats, meter: requests, aggregation: unique_api_keys, charge: {model: per_unit, price: "10"}}
+  - {sku: nodes, meter: units.nodes, aggregation: time_weighted, charge: {model: per_unit, price: "3"}}
+  - {sku: fees, meter: units.paid, charge: {model: percentage, rate: 10, fixed_fee: 1, free_events: 1}}
+"""
+
+
+def test_a_document_is_an_event_for_what_counts_events(tokenmill: Run) -> None:
+    Path("usage.jsonl").write_text(COUNTED)
+    Path("card.yaml").write_text(COUNTING_CARD)
+    ended = tokenmill("price", "--card", "card.yaml", "--usage", "usage.jsonl", "--json")
+    (invoice,) = orjson.loads(ended.out)["invoices"]
+    lines = {line["sku"]: (line["quantity"], line["amount"]) for line in invoice["lines"]}
+    assert (lines["seats"], lines["nodes"], lines["fees"]) == (("2", "20.00"), ("1", "3.00"), ("150", "6.00"))
+    assert ended.code == 0, "nothing is without a price"
+
+
 def test_one_document_may_be_spread_over_several_lines(tokenmill: Run) -> None:
     Path("u").write_text('\n{"time": "2026-01-05T10:00:00Z", "model": "model-00",\n "meters": {"output_text": 9000}}\n')
     ended = tokenmill("price", "--card", STANDARD, "--usage", "u", "--json")
@@ -130,6 +157,7 @@ WRONG = {
         "no meter request, did you mean requests?",
     ),
     "half a token": ('{"time": "2026-01-01T00:00:00Z", "meters": {"requests": "1.5"}}', "1.5 has more than 0 decimals"),
+    "id": ('{"time": "2026-01-01T00:00:00Z", "api_key_id": 7, "meters": {"requests": 1}}', "api_key_id: 7 is not text"),
     "negative": ('{"time": "2026-01-01T00:00:00Z", "meters": {"requests": -1}}', "-1 is not between 0 and"),
     "nothing": ('{"time": "2026-01-01T00:00:00Z", "meters": {"requests": NaN}}', "NaN is not a number"),
     "twice": ('{"time": "2026-01-01T00:00:00Z", "time": "x", "meters": {"requests": 1}}', "time stands twice"),

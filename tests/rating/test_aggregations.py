@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rating import rate
+from rating.aggregations.events import event_usage
 from rating.aggregations.gathered import Gathered, MeteredEvent, gathered_of
 from rating.aggregations.names import AGGREGATIONS
 from rating.cards import RateCard, parse_card
@@ -370,6 +372,26 @@ def test_hours_of_a_line_begin_anew_when_the_tiers_do() -> None:
     hourly = rate(card({**prices, "tier_scope": "hour"}), usage)
     assert sum(each.amount or 0 for each in hourly) == Decimal("2.15")
     assert sum(each.amount or 0 for each in rate(card(prices), usage)) == Decimal("1.58")
+
+
+def test_usage_of_an_event_is_read_by_every_aggregation() -> None:
+    when = datetime(2026, 1, 1, 0, 45, tzinfo=UTC)
+    used = event_usage(when, {"requests": Decimal(1), "units.x": Decimal(2), "input_uncached": Decimal(0)}, api_key="k")
+    keys = list(used["requests"].api_keys)  # type: ignore[union-attr]
+    us = START * HOUR_US + HOUR_US * 3 // 4
+    event = MeteredEvent(us, 0, 2 * 10**9)
+    assert used == {
+        "requests": Gathered(1, api_keys=dict.fromkeys(keys)),
+        "units.x": Gathered(
+            2 * 10**9, 1, 2 * 10**9, event, 2 * 10**9 * HOUR_US // 4, dict.fromkeys(keys), events=[event]
+        ),
+        "input_uncached": Gathered(),
+    }
+    assert len(keys) == 1
+    assert event_usage(when, {"requests": Decimal(1)}) == {"requests": Decimal(1)}
+    lines = rate(RESERVED, [(key(), when, {"units.gpus": Decimal(2)})])
+    first = next(each for each in lines if each.sku == "reserved")
+    assert first.quantity == Decimal("0.5"), "an instant counts, not its hour"
 
 
 def test_what_is_gathered_merges_in_any_order() -> None:

@@ -73,7 +73,7 @@ def corrections(period: TenantPeriod, catalog: Catalog, rerates: Sequence[Rerate
         rerate = [each for each in rerates if each.booked <= billing_period][-1]
         again = period.as_if_on_time(billing_period).lines(rerate.prices, closed=True)
         due = _difference(_sums(again), _sums(line for line in own if line.billing_period <= billing_period))
-        for made in _lines(_difference(due, before), billing_period, rerate.name):
+        for made in _lines(_difference(due, before), period.period, billing_period, rerate.name):
             line = _named_apart(made, taken)
             taken.add(line.key)
             found.append(line)
@@ -111,7 +111,7 @@ def _difference(left: Sums, right: Sums) -> Sums:
     return found
 
 
-def _lines(sums: Sums, billing_period: str, name: str) -> Iterator[RatedLine]:
+def _lines(sums: Sums, service_period: str, billing_period: str, name: str) -> Iterator[RatedLine]:
     for place in sorted(sums):
         quantity, amount, last = sums[place]
         if not quantity and not amount:
@@ -126,6 +126,7 @@ def _lines(sums: Sums, billing_period: str, name: str) -> Iterator[RatedLine]:
             window_start=period_start(billing_period),
             window_end=period_end(billing_period),
             billing_period=billing_period,
+            service_period=service_period,  # also of a fee that was paid in advance for the next one
             quantity=quantity,
             amount=None if place.unrated else exact_sum((amount_of(0), amount)),
             provisional=False,

@@ -240,11 +240,16 @@ def _used(meter: str) -> str:
 
 
 def load_service_period(client: Client, tenants: Sequence[str], period: str) -> dict[str, list[RatedLine]]:
-    """All that is on record about a service period, by tenant: also what was booked in later billing periods."""
+    """All that is on record about a service period, by tenant: also what was booked in later billing periods.
+
+    A fee that is paid in advance belongs to the month that charges it, whichever it is for.
+    """
     with store_errors("reading rated records"):
         rows = client.query(
-            f"SELECT {RATED_COLUMNS} FROM rated WHERE service_period = {{period:String}} "
-            "AND tenant_id IN {tenants:Array(String)} ORDER BY tenant_id, sku, kind, window_kind, window_start",
+            f"SELECT {RATED_COLUMNS} FROM rated WHERE tenant_id IN {{tenants:Array(String)}} AND "
+            "((service_period = {period:String} AND billing_period >= {period:String}) "
+            "OR (service_period > {period:String} AND billing_period = {period:String})) "
+            "ORDER BY tenant_id, sku, kind, window_kind, window_start",
             parameters={"period": period, "tenants": list(tenants)},
             tz_mode="aware",
         ).named_results()

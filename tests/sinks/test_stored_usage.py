@@ -151,5 +151,30 @@ def test_fees_and_what_has_no_price_are_part_of_a_trial(database: Client) -> Non
     assert {each.meter for each in trial.new_waiting} >= {"output_text", "requests"}
 
 
+def test_the_terms_of_a_month_and_what_it_takes_over_are_those_of_the_stream(database: Client) -> None:
+    input_sku = {**per_unit("{model}/input", "input", "0.1"), "included": {"quantity": "150", "rollover": "100"}}
+    document = card_document(
+        {**input_sku, "discount_percent": "10"},
+        {**per_unit("pictures", "images", "1"), "minimum": "50"},
+        flat_fees=[{"sku": "fee", "amount": "20", "in_advance": True}],
+        discounts=[{"sku": "loyalty", "percent": "5", "skus": ["*"]}],
+        minimum={"sku": "least", "amount": "200"},
+        not_charged=["output", "requests"],
+    )
+    log = Log()
+    log.card(document)
+    log.assign("acme", since=START - timedelta(days=9))
+    log.batch([usage("a"), usage("b", timedelta(days=25), input_tokens=500, images=3)])
+    log.batch([usage("c", timedelta(days=60))])
+    run = run_of(log)
+    fill(database, run)
+    published = load_catalog(database, run.made)
+    for period in ("2026-01", "2026-02"):
+        trial = Trial(period, published, prices_with(parse_card(document), published, period, lambda _: False))
+        (acme,) = run_trial(database, run.made, trial, ["acme"])
+        assert len(acme.lines) >= 3
+        assert [(line.id.sku, line.old, line.new) for line in acme.lines if line.change] == []
+
+
 def test_a_month_without_usage_has_no_tenants(database: Client) -> None:
     assert tenants_with_usage(database, "2026-01") == []

@@ -8,7 +8,7 @@ for the piece, one multiplication and one division.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -126,19 +126,20 @@ def _piece(tier: Segment, base: Fraction, origin: Fraction, shape: Shape) -> _Pi
     return _Piece(int(offset * denominator), int(slope * denominator), denominator, packages)
 
 
-def _at_zero_and_below(shape: Shape, first: _Piece) -> tuple[int, Callable[[int], int]]:
-    """The price of nothing, and that of quantities below zero: credited as the first tier charges."""
+def _up_to_nothing(shape: Shape, first: _Piece) -> Pricer:
+    """The price where no tier is reached: of nothing, of what is included, and below zero, where the first tier credits."""
     owed = shape.fee_at_zero
     fee = Fraction(shape.segments[0].fee) * shape.share * AMOUNT_SCALE
     at_zero = round_half_away(fee.numerator, fee.denominator) if owed else 0
+    base = first.offset if owed else 0
 
-    def below(scaled_quantity: int) -> int:
+    def price(scaled_quantity: int, /) -> int:
         if shape.included:  # what is included costs nothing, so there is nothing to give back
             return at_zero
         count = scaled_quantity if first.packages is None else _packages(scaled_quantity, first.packages)
-        return round_half_away((first.offset if owed else 0) + first.slope * count, first.denominator)
+        return round_half_away(base + first.slope * count, first.denominator)
 
-    return at_zero, below
+    return price
 
 
 def _packages(scaled_quantity: int, packages: tuple[int, int, int]) -> int:
@@ -161,12 +162,12 @@ def _linear(shape: Shape, pieces: Sequence[_Piece], edges: Sequence[int]) -> Pri
     offsets = [piece.offset for piece in pieces]
     slopes = [piece.slope for piece in pieces]
     denominators = [piece.denominator for piece in pieces]
-    at_zero, below = _at_zero_and_below(shape, pieces[0])
+    up_to_nothing = _up_to_nothing(shape, pieces[0])
     free = floor(shape.included / shape.unit)
 
     def price(scaled_quantity: int, /) -> int:
         if scaled_quantity <= free:
-            return at_zero if scaled_quantity >= 0 else below(scaled_quantity)
+            return up_to_nothing(scaled_quantity)
         index = bisect_left(edges, scaled_quantity)
         denominator = denominators[index]
         # Prices are not negative, so half away from zero is half up here.
@@ -177,12 +178,12 @@ def _linear(shape: Shape, pieces: Sequence[_Piece], edges: Sequence[int]) -> Pri
 
 def _stepped(shape: Shape, pieces: Sequence[_Piece], edges: Sequence[int]) -> Pricer:
     """Tiers of which some charge started packages whole."""
-    at_zero, below = _at_zero_and_below(shape, pieces[0])
+    up_to_nothing = _up_to_nothing(shape, pieces[0])
     free = floor(shape.included / shape.unit)
 
     def price(scaled_quantity: int, /) -> int:
         if scaled_quantity <= free:
-            return at_zero if scaled_quantity >= 0 else below(scaled_quantity)
+            return up_to_nothing(scaled_quantity)
         offset, slope, denominator, packages = pieces[bisect_left(edges, scaled_quantity)]
         count = scaled_quantity if packages is None else _packages(scaled_quantity, packages)
         return (2 * (offset + slope * count) + denominator) // (2 * denominator)

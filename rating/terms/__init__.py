@@ -11,4 +11,5 @@
 | `opening` | what a period takes over from the one before: unused allowances, fees that were paid in advance |
 | `rollover` | how much of an allowance goes on |
 | `taxes` | tax lines of an invoice |
+| `words` | the terms of a card in words, for people |
 """

@@ -177,7 +177,42 @@ def test_a_fee_in_advance_is_given_back_whole_where_the_card_never_held() -> Non
     february = TenantPeriod("acme", FEBRUARY)
     february.open_with(january.handover())
     (found,) = february.lines(moved, closed=True)
-    assert (found.kind, found.amount, found.currency, found.card_id) == ("adjustment", -20, "USD", "free")
+    assert (found.kind, found.sku, found.quantity, found.amount) == ("adjustment", "fee", 0, -20)
+    assert (found.currency, found.card_id, found.unit, found.meter) == ("USD", "free", "months", "flat_fee")
+
+
+def test_fees_of_all_kinds_stand_beside_each_other_in_any_order() -> None:
+    whole, advance = {"sku": "whole", "amount": "5"}, {**ADVANCE, "sku": "ahead"}
+    kinds = [
+        advance,
+        whole,
+        by_days("31"),
+        by_days("62", "days-ahead", in_advance=True),
+        {"sku": "last", "amount": "7"},
+    ]
+    expected = {
+        ("flat_fee", "ahead", PERIOD, PERIOD): (1, 20),
+        ("flat_fee", "ahead", PERIOD, FEBRUARY): (1, 20),
+        ("flat_fee", "whole", PERIOD, PERIOD): (1, 5),
+        ("flat_fee", "fee", PERIOD, PERIOD): (31, 31),
+        ("flat_fee", "days-ahead", PERIOD, PERIOD): (31, 62),
+        ("flat_fee", "days-ahead", PERIOD, FEBRUARY): (28, 62),
+        ("flat_fee", "last", PERIOD, PERIOD): (1, 7),
+    }
+    for first in range(len(kinds)):
+        assert chain(assigned([*kinds[first:], *kinds[:first]]), PERIOD) == expected
+
+
+def test_a_whole_fee_in_advance_holds_for_the_month_where_a_later_card_counts_days() -> None:
+    second = card(
+        flat_fees=[{**ADVANCE, "prorate": True, "amount": "31"}, by_days("31", "other", in_advance=True)],
+        version=2,
+        effective_from=hour_start(START + 10 * DAY),
+    )
+    assert chain(assigned([ADVANCE], START, first_hour(FEBRUARY)).with_card(second), PERIOD) == {
+        ("flat_fee", "fee", PERIOD, PERIOD): (1, 20),
+        ("flat_fee", "other", PERIOD, PERIOD): (21, 21),
+    }
 
 
 def test_a_fee_that_rises_after_it_was_paid_is_adjusted_in_its_own_month() -> None:

@@ -19,6 +19,7 @@ from schemas.kinds import Kind
 
 _CONSTANTS = {"provider": "tokenmill", "region": "eu-central", "site": "site-1"}
 KEYS_PER_TENANT = 2
+PROJECTS_PER_TENANT = 3
 _HTTP_OK, _HTTP_CLIENT_CLOSED = 200, 499
 Characters = npt.NDArray[np.uint8]
 """ASCII codes of shape (rows, width)."""
@@ -38,6 +39,13 @@ class EventNames:
     def api_keys(self) -> list[str]:
         """KEYS_PER_TENANT keys of each tenant, tenant by tenant."""
         return [f"key-{tenant}-{key}" for tenant in range(len(self.tenants)) for key in range(KEYS_PER_TENANT)]
+
+    @cached_property
+    def projects(self) -> list[str]:
+        """PROJECTS_PER_TENANT projects of each tenant, tenant by tenant."""
+        return [
+            f"project-{tenant}-{number}" for tenant in range(len(self.tenants)) for number in range(PROJECTS_PER_TENANT)
+        ]
 
     @cached_property
     def users(self) -> list[str]:
@@ -118,12 +126,17 @@ def _from_start(start_us: int, offsets_us: Ints) -> Ints:
 
 
 def _who(known: EventNames, requests: Requests) -> dict[str, pa.Array]:
-    """Tenant, key, user, session; agents' sessions are workflows."""
+    """Tenant, project, key, user, session; agents' sessions are workflows."""
     session = fixed_width_texts(_hex(requests.session[:, None]))
     user = requests.tenant * USERS_PER_TENANT + requests.user
     agents = pa.array(requests.kind == CLASSES.index(AGENT))
     return {
         "tenant_id": names(known.tenants, requests.tenant),
+        # Each user is in one project and has one key; a project uses all keys.
+        "project_id": names(
+            known.projects,
+            requests.tenant * PROJECTS_PER_TENANT + requests.user // KEYS_PER_TENANT % PROJECTS_PER_TENANT,
+        ),
         "api_key_id": names(known.api_keys, requests.tenant * KEYS_PER_TENANT + requests.user % KEYS_PER_TENANT),
         "end_user_id": names(known.users, user).cast(pa.string()),
         "session_id": session,

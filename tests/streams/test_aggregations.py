@@ -189,6 +189,9 @@ def test_new_cards_that_ask_for_more_price_from_the_next_window_on() -> None:
     unrated = {key: value for key, value in last(run).items() if key[0].startswith("unrated/units")}
     assert list(unrated.values()) == [("300", "None")]
     assert run.outcomes() == {"unrated": 6}, "tokens have no price on this card"
+    kept = [orjson.loads(key) for key in run.state]
+    gathered_in = {key[10] for key in kept if key[0] in ("ids", "events")}
+    assert gathered_in == {hour_of(START) + 1, hour_of(START) + 2}, "nothing is gathered by halves"
     again = rate(log.records)
     for count in (3, 2, 9):
         again.feed(count)
@@ -293,6 +296,18 @@ def test_a_level_that_is_sold_later_counts_the_changes_before() -> None:
     log.tick(START + timedelta(hours=6, minutes=1))
     for run in (driven_by(log, 1), driven_by(log, 100)):
         assert hours_by_month(run) == {"2026-01": (2, Decimal(6))}
+
+
+def test_what_is_forgotten_goes_by_the_cards_of_its_time_wherever_a_flush_falls() -> None:
+    log = Log()
+    log.card(card_document(per_unit("requests", "requests", "0")))
+    log.assign()
+    log.batch([level("up", "3", timedelta(0))])
+    log.tick(datetime(2026, 4, 20, tzinfo=UTC))
+    log.card(card_document(RESERVED, version=2, effective_from="2026-04-01T00:00:00Z"))
+    log.tick(datetime(2026, 4, 20, 2, tzinfo=UTC))
+    for run in (driven_by(log, 1), driven_by(log, 100)):
+        assert hours_by_month(run) == {}, "January was forgotten before anybody sold the level"
 
 
 def test_a_late_change_adjusts_closed_months_and_moves_the_open_one() -> None:

@@ -125,10 +125,8 @@ class RatedState:
         """
         records: list[OutgoingRecord] = list(self.wallets.apply(wallets, position))
         self._levels.follow(catalog)
-        touched = set(self._add(position, additions, records))
-        touched |= self._due(watermark_us, catalog, begun)
         ordered = self._corrections.changed(orders)
-        touched |= ordered
+        touched = set(self._add(position, additions, records)) | self._due(watermark_us, catalog, begun) | ordered
         revision = (self._source.epoch << _REVISION_BITS) + position
         queue = sorted(touched)
         while queue:
@@ -141,8 +139,7 @@ class RatedState:
                 records.extend(self._emit(key, line, position, revision))
             following = self._openings.hand_over(key, self._period(key).handover())
             if following is not None:
-                state_key, value = self._openings.state(following, position)
-                records.append(OutgoingRecord(self._state_topic, self._partition, state_key, value))
+                records.append(self._opening_record(following, position))
                 if following in self._periods and following not in touched:
                     touched.add(following)
                     heappush(queue, following)
@@ -151,6 +148,11 @@ class RatedState:
         records.extend(self._forget(watermark_us, position))
         self._generation, self._watermark_us = catalog.generation, watermark_us
         return records
+
+    def _opening_record(self, key: PeriodKey, position: int) -> OutgoingRecord:
+        """The state record of what a period takes over."""
+        state_key, value = self._openings.state(key, position)
+        return OutgoingRecord(self._state_topic, self._partition, state_key, value)
 
     def _lines(self, key: PeriodKey, catalog: Catalog, watermark_us: int, only_changed: bool = True) -> list[RatedLine]:
         """What changed in a period since the last call, with what it takes over from those before it."""

@@ -98,7 +98,7 @@ class Reservations:
         return TokenUsage.model_validate(
             {
                 "id": name,
-                "source": f"{SOURCE}/{self.tenant}",
+                "source": SOURCE,
                 "tenant_id": self.tenant,
                 "request_id": name,
                 "provider": "tokenmill",

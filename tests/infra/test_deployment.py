@@ -60,7 +60,9 @@ def parse(arguments: list[str]) -> None:
     """Read a command line as `tokenmill` does, without running it. Raises click.ClickException."""
     command: click.Command = cli
     with click.Context(cli) as context:
-        while isinstance(command, click.Group):
+        name: str | None = cli.name
+        # `tokenmill invoice --tenant ...` is a command, though there is `tokenmill invoice finalize` too.
+        while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
             name, found, arguments = command.resolve_command(context, arguments)
             assert found is not None
             assert name is not None

@@ -253,6 +253,27 @@ def test_a_balance_goes_on_when_a_month_is_forgotten_and_late_adjustments_stay_p
         assert found["wallet/USD/adjustment/in 2026-03-01T00:00:00Z 2026-03"] == "-7 a=7"
         assert found["wallet/USD/usage/in 2026-03-21T00:00:00Z 2026-03"] == "-3 a=3"
     assert wallet_state(runs[0]) == wallet_state(runs[1])
+    log.tick(at(4, 1, 1))
+    for run in runs:
+        run.restart()
+        assert balance(run.all())["balance"] == "870", "the adjustment is paid at the end of March"
+
+
+def test_a_restart_knows_what_was_published_and_what_was_moved() -> None:
+    log = priced(Log())
+    log.control(granted("a", "100"))
+    log.batch([tokens("x", timedelta(0), 20), tokens("y", timedelta(hours=1), 20)])
+    log.control(transferred("t", "30"))
+    run = rate(log.records).all()
+    run.restart()
+    before = len(run.rated())
+    log.batch([tokens("z", timedelta(hours=1), 40)])
+    run.all()
+    new = {record["sku"]: record for record in run.rated()[before:]}
+    assert len(new) == len(run.rated()) - before == 3, "two records of the hour's usage, one debit"
+    assert new["wallet/USD/usage/in"]["previous"]["amount"] == "-20"
+    assert new["wallet/USD/usage/in"]["amount"] == "-50"
+    assert balance(run)["transferred"] == "30"
 
 
 # --- any log ----------------------------------------------------------------------------------------------------------

@@ -86,6 +86,13 @@ def test_a_month_without_usage_carries_for_tenants_with_an_assignment_only() -> 
     )
 
 
+def test_all_of_an_allowance_that_was_not_touched_goes_on_beside_lines_without_rollover() -> None:
+    made = card(rolling("100", "500"), sku("out", "output", per_unit("1")))
+    known = Catalog().with_card(made).with_assignment(Assignment("acme", "card", 0))
+    assert month(known, PERIOD, 0)[1].allowances == {("in", "input"): 100}
+    assert month(known, PERIOD, 99)[1].allowances == {("in", "input"): 1}
+
+
 def test_lines_of_a_template_carry_each_for_itself_once_they_have_usage() -> None:
     template = {**rolling(), "sku": "{model}/in"}
     period = TenantPeriod("acme", PERIOD)

@@ -181,6 +181,27 @@ def test_a_fee_in_advance_is_given_back_whole_where_the_card_never_held() -> Non
     assert (found.currency, found.card_id, found.unit, found.meter) == ("USD", "free", "months", "flat_fee")
 
 
+@pytest.mark.parametrize("ends", [None, "2026-02-01T00:00:00Z"])
+def test_a_fee_in_advance_is_given_back_in_its_currency_where_no_such_card_holds(ends: str | None) -> None:
+    known = assigned([ADVANCE], effective_to=ends)
+    january = TenantPeriod("acme", PERIOD)
+    january.lines(known, closed=True)
+    if ends is None:
+        euros = card(id="euros", currency="EUR")
+        known = known.with_card(euros).with_assignment(Assignment("acme", "euros", first_hour(FEBRUARY)))
+    february = TenantPeriod("acme", FEBRUARY)
+    february.open_with(january.handover())
+    (found,) = february.lines(known, closed=True)
+    assert (found.kind, found.sku, found.amount, found.currency, found.card_id) == (
+        "adjustment",
+        "fee",
+        -20,
+        "USD",
+        None,
+    )
+    assert (found.quantity, found.unit) == (0, "months")
+
+
 def test_fees_of_all_kinds_stand_beside_each_other_in_any_order() -> None:
     whole, advance = {"sku": "whole", "amount": "5"}, {**ADVANCE, "sku": "ahead"}
     kinds = [

@@ -23,7 +23,7 @@ def debit_sku(unit: str, line: RatedLine) -> str:
 
 
 def debits_of(charge: Charge, draws: Iterable[Draw], grants: Mapping[str, Grant]) -> dict[str, RatedLine]:
-    """One debit per unit, provisional until `settled` says otherwise. A charge without draws has none.
+    """One debit per unit, for `settled` to say whether it is provisional. A charge without draws has none.
 
     The amount is below 0; the quantity is in compute credits, and 0 for money, whose amount says it all. The card is that
     of the record it pays: credits come before tax, so what they pay takes its tax with it.
@@ -40,7 +40,7 @@ def debits_of(charge: Charge, draws: Iterable[Draw], grants: Mapping[str, Grant]
 
 def _debit(line: RatedLine, unit: str, paid: int, credits: Mapping[str, int]) -> RatedLine:
     decimals = decimals_of(unit)
-    named = {f"{GRANT}{grant_id}": plain(from_scaled(each, decimals)) for grant_id, each in sorted(credits.items())}
+    named = {f"{GRANT}{grant_id}": plain(from_scaled(each, decimals)) for grant_id, each in credits.items()}
     return replace(
         line,
         sku=debit_sku(unit, line),
@@ -49,7 +49,6 @@ def _debit(line: RatedLine, unit: str, paid: int, credits: Mapping[str, int]) ->
         quantity=Decimal(0) if unit == line.currency else from_scaled(sum(credits.values()), decimals),
         unit=unit,
         amount=amount_of(-paid),
-        provisional=True,
         dimensions={"pays": line.sku, **named},
         seller_id=None,
     )

@@ -66,7 +66,7 @@ def test_totals_that_are_forgotten_are_held_no_more() -> None:
         log.batch([usage(f"{day}", timedelta(days=day)), usage(f"x{day}", timedelta(days=day, hours=1))])
     processor = RateProcessor(MADE, log_of(MADE), 0)
     _flush(processor, log)
-    held = sum(len(cells) for cells in processor._state._totals.values())
+    held = sum(len(cells) for cells in processor._state._totals._cells.values())
     assert processor.holdings().usage_keys == held
     assert 0 < held < 30
 

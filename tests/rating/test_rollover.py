@@ -111,6 +111,18 @@ def test_the_allowance_is_counted_in_converted_units() -> None:
     assert month(known, FEBRUARY, 60, opening)[0] == Decimal("2.333333333333")
 
 
+def test_parts_of_a_second_are_carried_exactly() -> None:
+    seconds = {**sku("gpu", "gpu_seconds", per_unit("1")), "included": {"quantity": "100", "rollover": "90"}}
+    period = TenantPeriod("acme", PERIOD)
+    period.add(key(status=""), first_hour(PERIOD), None, {"gpu_seconds": Decimal("40.5")})
+    period.lines(catalog(card(seconds)), closed=True)
+    assert period.handover().allowances == {("gpu", "gpu_seconds"): Fraction(119, 2)}
+
+
+def test_usage_that_was_given_back_carries_no_more_than_the_allowance() -> None:
+    assert month(catalog(card(rolling("100", "500"))), PERIOD, -30)[1].allowances == {("in", "input"): 100}
+
+
 def test_rounded_quantities_carry_whole_units() -> None:
     known = catalog(card(rolling("10", "10", quantity={"divide_by": "1000", "round": "up"})))
     assert month(known, PERIOD, 2001)[1].allowances == {("in", "input"): 7}

@@ -104,9 +104,12 @@ def test_lines_are_called_by_days_and_hours_unless_they_have_a_name() -> None:
             ),
         ),
         sku("out", "output", timed("UTC", {"days": ["wed"], "charge": per_unit("1")}, default=per_unit("1"))),
+        sku("r", "requests", timed("UTC", bucket("00:00", "08:00"), bucket("20:00", "24:00"))),
+        sku("i", "images", timed("UTC", {"charge": per_unit("1")})),
     )
     assert [cell.sku for cell in made_of.cells] == [
         "in/mon-fri-08:00-20:00", "in/sat+sun-09:00-12:00", "in/quiet", "out/wed", "out/other",
+        "r/00:00-08:00", "r/20:00-24:00", "i/all-day",
     ]  # fmt: skip
     line = rate(made_of, [(key(), hour_of(datetime(2026, 1, 5, 9, tzinfo=UTC)), {"input_uncached": Decimal(1)})])[0]
     assert (line.sku, dict(line.dimensions)) == ("in/mon-fri-08:00-20:00", {"time_of_day": "mon-fri-08:00-20:00"})
@@ -211,7 +214,10 @@ NO_TIME = "is not a time of day: write one such as '06:00' or '22:30'"
             "buckets[0].days: name at least one day, or leave days out for every day",
         ),
         (timed("UTC"), "buckets: there is no bucket: give at least one"),
-        (timed("UTC", {**ONE, "until": "x"}), "buckets[0].until: unknown field: use days, from, to, name, charge, commitment"),
+        (
+            timed("UTC", {**ONE, "until": "x"}),
+            "buckets[0].until: unknown field: use days, from, to, name, charge, commitment",
+        ),
     ],
 )
 def test_what_is_wrong_with_times_is_said_at_its_place(charge: Document, problem: str) -> None:

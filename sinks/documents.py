@@ -22,6 +22,7 @@ from rating.documents import NO_DOCUMENT, Document, Draft, SeriesEnd, issue, par
 from rating.errors import DocumentError
 from rating.money import q12
 from sinks.columns import MICROSECONDS
+from sinks.findings import Findings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -198,6 +199,13 @@ def verify(client: Client) -> list[str]:
         seen.setdefault(identity, name)
         ends[issuer] = int(number), content_hash
     return problems
+
+
+def check_documents(client: Client, findings: Findings) -> None:
+    """`verify` as a part of reconciliation."""
+    findings.count("documents", read_head(client).position)
+    for problem in verify(client):
+        findings.problem("documents that are not as they were issued", problem)
 
 
 def _content_problems(name: str, columns: tuple[str, int, str, str | None], content: str) -> list[str]:

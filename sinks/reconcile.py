@@ -1,4 +1,5 @@
-"""Reconciliation: whether offered = log = raw, raw - not counted = rated, and rated = ledger = invoices.
+"""Reconciliation: whether offered = log = raw, raw - not counted = rated, rated = ledger = invoices, and whether issued
+documents are as they were issued.
 
 The two sides of every comparison come from different stores: one from Kafka, the other from ClickHouse. A difference is
 named down to the row or key, so that a person can act on it.
@@ -18,6 +19,7 @@ from sinks.compare_rows import RowComparison
 from sinks.compare_usage import compare_usage
 from sinks.decoded_json import ReadRecord
 from sinks.decoding import DecodedRecord
+from sinks.documents import check_documents
 from sinks.findings import Findings, Report
 from sinks.invoices import load_cards
 from sinks.kafka_log import group_of
@@ -68,6 +70,7 @@ class _Reconciliation:
         compare_state(client, self._rated, trimmed, findings)
         compare_ledger(client, self._rated, trimmed, findings)
         compare_invoices(client, records, load_cards(client, self._settings), findings)
+        check_documents(client, findings)
         return findings.report()
 
     def _trimmed(self, topic: str) -> set[int]:

@@ -19,8 +19,9 @@ from rating.errors import DocumentError
 from rating.period import TenantPeriod
 from rating.windows import first_hour
 from sinks import documents
-from sinks.documents import TABLE, issue_documents, read_documents, read_head, verify
+from sinks.documents import TABLE, check_documents, issue_documents, read_documents, read_head, verify
 from sinks.finalize import Outcome, credit, event_times, finalize, load_document
+from sinks.findings import Findings
 from tests.rating.builders import PERIOD, card, catalog, key, per_unit, sku
 from tests.sinks.rated_rows import store_rated
 
@@ -292,3 +293,14 @@ def test_the_lines_of_all_documents_sum_to_their_totals_in_sql(database: Client)
         ("telco-000001", 0, Decimal(100)),
         ("telco-000001", 2, Decimal(0)),
     ]
+
+
+def test_reconciliation_tells_of_a_changed_document(database: Client) -> None:
+    put(database, "a", "b")
+    findings = Findings()
+    check_documents(database, findings)
+    assert findings.report().ok
+    assert findings.report().compared == {"documents": 2}
+    database.command(f"ALTER TABLE {TABLE} DELETE WHERE position = 1 SETTINGS mutations_sync = 2")
+    check_documents(database, findings)
+    assert "position 1 is expected, 2 (telco-000002) follows" in findings.report().problems[0]

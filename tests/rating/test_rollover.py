@@ -111,6 +111,19 @@ def test_the_allowance_is_counted_in_converted_units() -> None:
     assert month(known, FEBRUARY, 60, opening)[0] == Decimal("2.333333333333")
 
 
+def test_usage_that_is_free_or_of_an_earlier_version_carries_nothing() -> None:
+    old = sku("old", "output", per_unit("1"))
+    second = card(
+        rolling(), not_charged=["requests", "output"], version=2, effective_from=hour_start(first_hour(PERIOD) + 5)
+    )
+    known = catalog(card(rolling(), old, not_charged=["requests"]), second)
+    period = TenantPeriod("acme", PERIOD)
+    period.add(key(), first_hour(PERIOD), None, {"requests": Decimal(1), "output_text": Decimal(2)})
+    period.add(key(), first_hour(PERIOD) + 6, None, {"input_uncached": Decimal(80)})
+    period.lines(known, closed=True)
+    assert period.handover().allowances == {("in", "input"): 20}
+
+
 def test_parts_of_a_second_are_carried_exactly() -> None:
     seconds = {**sku("gpu", "gpu_seconds", per_unit("1")), "included": {"quantity": "100", "rollover": "90"}}
     period = TenantPeriod("acme", PERIOD)

@@ -170,6 +170,14 @@ def test_records_and_invoices_say_what_was_carried_in() -> None:
     assert [(tier.kind, tier.quantity, tier.amount) for tier in line.tiers] == [("included", 130, 0), ("tier", 10, 10)]
 
 
+def test_records_say_also_less_than_a_unit_that_was_carried_in() -> None:
+    period = TenantPeriod("acme", FEBRUARY)
+    period.open_with(Opening({("in", "input"): Fraction(1, 2)}))
+    period.add(key(), first_hour(FEBRUARY), None, {"input_uncached": Decimal(140)})
+    (record,) = period.lines(catalog(card(rolling())), closed=True)
+    assert (record.dimensions[CARRIED_IN], record.amount) == ("0.5", Decimal("39.5"))
+
+
 def test_a_month_is_priced_again_when_the_one_before_uses_more_of_its_allowance() -> None:
     known = catalog(card(rolling()))
     january, february = TenantPeriod("acme", PERIOD), TenantPeriod("acme", FEBRUARY)

@@ -334,6 +334,12 @@ def test_the_newest_grant_says_whether_usage_may_go_on_and_when_the_balance_is_l
     assert reports(made, JANUARY + 1)[0].level == "low"
 
 
+def test_there_is_one_report_per_unit_in_their_order() -> None:
+    units = ["tokens", "USD", "gpu_hours", "EUR", "GBP", "JPY"]
+    made = wallet(*(replace(grant(unit, 1), unit=unit) for unit in units), grant("later", 1, "CHF", first=FEBRUARY))
+    assert [report.unit for report in reports(made, JANUARY)] == ["EUR", "GBP", "JPY", "USD", "gpu_hours", "tokens"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -330,7 +330,7 @@ def prepaid_logs(draw: st.DrawFn) -> Log:
     return log
 
 
-@examples(max_examples=12, deadline=None)
+@examples(max_examples=8, deadline=None)
 @given(st.data(), prepaid_logs())
 def test_debits_and_balances_are_a_function_of_the_log(data: st.DataObject, log: Log) -> None:
     def driven() -> Run:
@@ -373,7 +373,7 @@ def money_in_is_money_out(run: Run) -> None:
             assert Decimal(data["drawn"]) <= drawn.get(tenant, Decimal(0))
 
 
-@examples(max_examples=6, deadline=None)
+@examples(max_examples=4, deadline=None)
 @given(st.data(), prepaid_logs())
 def test_previous_is_the_debit_before(data: st.DataObject, log: Log) -> None:
     run = rate(log.records).all(data.draw(st.integers(1, 4)))

@@ -76,6 +76,15 @@ def test_every_step_from_the_quantity_to_the_amount_is_shown() -> None:
         ("discount", 0, 0, Decimal("-2.6")),
         ("maximum", 0, 0, Decimal("-3.4")),
     ]
+    assert [
+        (each.upper, each.unit_price, each.per, each.basis) for each in breakdown(price, None, Decimal(14_200))
+    ] == [
+        (2, 0, 1, "units"),
+        (10, 2, 1, "units"),
+        (None, 1, 1, "units"),
+        (None, 10, 100, "percent"),
+        (None, 20, 1, "units"),
+    ]
 
 
 def test_usage_above_a_commitment_has_a_slice_of_its_own() -> None:

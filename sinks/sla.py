@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rating.cards import RateCard
 from rating.credit_notes import CreditRequest
 from rating.documents import Document, Draft, remaining
-from rating.money import difference, exact_sum
+from rating.money import difference, exact_sum, round_to_currency
 from rating.patterns import is_pattern
 from rating.rated import RatedLine
 from rating.sla import ChargedLine, Measured, Metric, SlaTerm, Verdict, credits_of, judge, rank
@@ -61,7 +61,7 @@ class Judged:
         """What is credited in all, as a positive amount."""
         if self.note is not None:
             return difference(Decimal(0), self.note.total)
-        return exact_sum(self.amounts.values())
+        return round_to_currency(exact_sum(self.amounts.values()), self.currency)
 
 
 def judge_period(client: Client, cards: Sequence[RateCard], period: str, *, tenant: str | None = None) -> list[Judged]:

@@ -5,22 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-_WHOLE: Final = ("test_engine_reference", "test_peer_cases")
-_MODELS: Final = ("test_models", "test_modifiers", *_WHOLE)
-_PERIOD: Final = ("test_period", "test_late", "test_account", *_WHOLE)
+_WHOLE: Final = ("test_engine_reference",)
+_MODELS: Final = ("test_models", "test_modifiers", "test_cards", *_WHOLE)
+_PERIOD: Final = ("test_series", "test_period", "test_account", *_WHOLE)
+_WALLETS: Final = ("test_wallets", "test_wallet_properties")
+_TERMS: Final = (
+    "test_terms_lines",
+    "test_terms_card",
+    "test_terms_fees",
+    "test_rollover",
+    "test_account",
+    "test_terms_checks",
+)
 
 _ASKED: Final[Mapping[str, tuple[str, ...]]] = {
     "money": ("test_money", *_WHOLE),
     "modifiers": _MODELS,
-    "percent": _MODELS,
-    "series": ("test_series", "test_models", *_PERIOD),
-    "period": _PERIOD,
-    "late": _PERIOD,
     **{
         f"models/{name}": _MODELS
         for name in ("base", "compiled", "dynamic", "flat", "graduated", "graduated_percentage", "package")
     },
-    **{f"models/{name}": _MODELS for name in ("per_unit", "percentage", "tiers", "volume")},
+    **{f"models/{name}": _MODELS for name in ("per_unit", "tiers", "volume")},
+    "models/percentage": ("test_percentage", *_MODELS),
+    "series": _PERIOD,
+    "period": _PERIOD,
+    "late": (*_PERIOD, *_TERMS),
+    "rerating": ("test_rerating", "test_pinned", "test_trial"),
+    "credit_notes": ("test_documents",),
+    **{f"wallets/{name}": _WALLETS for name in ("charges", "debits", "grants", "report", "sweep", "wallet")},
+    **{f"terms/{name}": _TERMS for name in ("account", "card", "fees", "lines", "overage", "rollover", "subscription")},
+    "showback": ("test_showback",),
+    "marketplace": ("test_marketplace",),
 }
 
 TARGETS: Final[Mapping[str, tuple[str, ...]]] = {

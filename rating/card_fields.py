@@ -23,8 +23,8 @@ DIMENSIONS: tuple[str, ...] = ("model", "endpoint", "region", "service_tier", "g
 """What a SKU can match with an exact value or a pattern, and what its id template may name."""
 STATUSES: tuple[str, ...] = ("success", "error", "aborted")
 """What a request can end as."""
-RESERVED_PREFIXES = ("unrated/", "uncharged/")
-"""Starts of SKU ids that belong to usage without a price."""
+RESERVED_PREFIXES = ("unrated/", "uncharged/", "wallet/")
+"""Starts of SKU ids that belong to usage without a price and to what prepaid credits pay."""
 LONGEST_ID = 512
 """Characters of the SKU id of a rated record."""
 LONGEST_NAME = 256
@@ -209,7 +209,7 @@ PlainSku = Annotated[
     str,
     AfterValidator(_plain_sku),
     WithJsonSchema(
-        {"type": "string", "pattern": r"^[^\u0000- \u007f*?{}]{1,256}$", "not": {"pattern": "^(unrated|uncharged)/"}}
+        {"type": "string", "pattern": r"^[^\u0000- \u007f*?{}]{1,256}$", "not": {"pattern": "^(unrated|uncharged|wallet)/"}}
     ),
 ]
 """A SKU id without placeholders."""

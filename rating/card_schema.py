@@ -29,7 +29,7 @@ def card_schema() -> dict[str, Any]:
     del sku["properties"]["match"]["default"]
     sku["properties"]["sku"] |= {
         "pattern": rf"^([^\u0000- \u007f*?{{}}]|\{{({_PLACEHOLDERS})\}}){{1,256}}$",
-        "not": {"pattern": "^(unrated|uncharged)/"},
+        "not": {"pattern": "^(unrated|uncharged|wallet)/"},
         "maxLength": 256,
         "examples": ["{model}/input", "{gpu_type}/gpu-hours"],
     }

@@ -52,7 +52,7 @@ class Charge:
 
 def charge_of(line: RatedLine, window: WindowSize) -> Charge | None:
     """A record as a charge; None for one without an amount, and for debits themselves. Its amount may be 0 or negative."""
-    if line.amount is None or line.currency is None or line.sku.startswith(f"{WALLET}/"):
+    if line.amount is None or line.currency is None or line.meter == WALLET:
         return None
     slot = 2 * window.index_of(line.window_start)
     if line.window_kind == "period":

@@ -87,6 +87,7 @@ def test_whole_days_and_buckets_that_end_where_they_begin() -> None:
     weekend = made("UTC", {"days": ["sat", "sun"], "charge": per_unit("1")}, default=per_unit("2"))
     monday = datetime(2026, 1, 5, tzinfo=UTC)
     assert [weekend.bucket_at(monday + timedelta(days=day, hours=23)) for day in range(7)] == [-1] * 5 + [0, 0]
+    assert [weekend.bucket_at(monday + timedelta(days=day)) for day in range(8)] == [-1] * 5 + [0, 0, -1]
     round_the_clock = made("UTC", bucket("06:00", "06:00", days=["tue"]))
     assert [round_the_clock.bucket_at(monday + timedelta(hours=hour)) for hour in (29, 30, 53, 54)] == [-1, 0, 0, -1]
 
@@ -106,10 +107,11 @@ def test_lines_are_called_by_days_and_hours_unless_they_have_a_name() -> None:
         sku("out", "output", timed("UTC", {"days": ["wed"], "charge": per_unit("1")}, default=per_unit("1"))),
         sku("r", "requests", timed("UTC", bucket("00:00", "08:00"), bucket("20:00", "24:00"))),
         sku("i", "images", timed("UTC", {"charge": per_unit("1")})),
+        sku("t", "training_tokens", timed("UTC", {"days": ["sun", "fri", "sat"], "charge": per_unit("1")})),
     )
     assert [cell.sku for cell in made_of.cells] == [
         "in/mon-fri-08:00-20:00", "in/sat+sun-09:00-12:00", "in/quiet", "out/wed", "out/other",
-        "r/00:00-08:00", "r/20:00-24:00", "i/all-day",
+        "r/00:00-08:00", "r/20:00-24:00", "i/all-day", "t/fri-sun",
     ]  # fmt: skip
     line = rate(made_of, [(key(), hour_of(datetime(2026, 1, 5, 9, tzinfo=UTC)), {"input_uncached": Decimal(1)})])[0]
     assert (line.sku, dict(line.dimensions)) == ("in/mon-fri-08:00-20:00", {"time_of_day": "mon-fri-08:00-20:00"})

@@ -208,6 +208,7 @@ def test_the_next_event_is_when_a_grant_begins_is_filled_up_or_ends() -> None:
     made = wallet(
         grant("a", 1, first=JANUARY + 10, end=JANUARY + 20),
         grant("never", 1, first=JANUARY + 12),
+        grant("open", 1, first=JANUARY + 11),
         grant("monthly", 1, first=JANUARY + 15, end=FEBRUARY + 9, every="month"),
     )
     made.void("never", JANUARY + 12)
@@ -215,7 +216,7 @@ def test_the_next_event_is_when_a_grant_begins_is_filled_up_or_ends() -> None:
     while (following := made.next_event(at)) is not None:
         found.append(following - JANUARY)
         at = following
-    assert found == [10, 15, 20, FEBRUARY - JANUARY, FEBRUARY + 9 - JANUARY]
+    assert found == [10, 11, 15, 20, FEBRUARY - JANUARY, FEBRUARY + 9 - JANUARY]
     daily = wallet(grant("daily", 1, every="day", end=JANUARY + 30))
     assert [daily.next_event(JANUARY + hour) for hour in (-1, 0, 23, 24, 29, 30)] == [
         *(JANUARY, JANUARY + 24, JANUARY + 24, JANUARY + 30, JANUARY + 30),
@@ -296,7 +297,11 @@ def test_a_grant_voided_from_its_beginning_gave_only_what_was_moved_by_then() ->
     made.transfer("USD", 4 * USD, JANUARY)
     made.void("a", JANUARY)
     (report,) = reports(made, JANUARY + 5)
-    assert (report.granted, report.moved, report.balance, report.voided) == (4 * USD, 4 * USD, 0, 0)
+    assert (report.granted, report.moved) == (4 * USD, 4 * USD)
+    assert (report.balance, report.drawn, report.lapsed, report.voided) == (0, 0, 0, 0)
+    unmoved = wallet(grant("a", 10))
+    unmoved.void("a", JANUARY)
+    assert reports(unmoved, JANUARY)[0].granted == 0
     assert paid(made, usage(0, "1")) == {}
 
 

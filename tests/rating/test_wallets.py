@@ -223,7 +223,7 @@ def test_the_next_event_is_when_a_grant_begins_is_filled_up_or_ends() -> None:
         None,
     ]
     made.void("a", JANUARY + 13)
-    assert made.next_event(JANUARY + 10) == JANUARY + 13
+    assert made.next_event(JANUARY + 11) == JANUARY + 13
 
 
 def test_the_first_window_of_all_is_a_window() -> None:

@@ -91,6 +91,19 @@ def test_usage_above_a_commitment_has_a_slice_of_its_own() -> None:
     price = Price(CHARGE.validate_python(per_unit("1")), commitment=Committed(Decimal(10), None, Decimal("1.5")))
     assert shown(breakdown(price, None, Decimal(14))) == [("tier", 0, 14, 14), ("overage", 0, 0, 2)]
     assert price.price_of(14) == 16
+    overage = breakdown(price, None, Decimal(14))[-1]
+    assert (overage.unit_price, overage.per, overage.basis) == (Decimal("1.5"), 1, "multiple")
+
+
+def test_a_commitment_to_a_quantity_is_to_what_it_costs_after_the_discount() -> None:
+    price = Price(
+        CHARGE.validate_python(per_unit("1")),
+        discount_percent=Decimal(50),
+        commitment=Committed(None, Decimal(10), Decimal(2)),
+    )
+    # 10 units cost 5; the other 4 cost 2, twice.
+    assert price.price_of(14) == 9
+    assert price.pricer(0)(14) == 9 * 10**12
 
 
 def test_a_volume_tier_that_is_left_gives_back_what_it_charged() -> None:

@@ -49,6 +49,8 @@ def rule(**fields: object) -> Document:
         (rule(round="up", decimals=-2), UNIT, "123.456", "200"),
         (rule(round="down"), UNIT, "123.456", "123"),
         (rule(round="down", decimals=-2), UNIT, "123.456", "100"),
+        (rule(round="up", decimals=-12), UNIT, "1", "1000000000000"),
+        (rule(divide_by=7, round="down", decimals=12), UNIT, "1", "0.142857142857"),
         (rule(round="nearest"), UNIT, "0.5", "1"),
         (rule(round="nearest"), UNIT, "2.5", "3"),
         (rule(divide_by=1000, round="up"), UNIT, "0.000001", "1"),

@@ -59,11 +59,6 @@ class LateUsage:
         """Says that the usage before which the late one is counted has changed."""
         self._dirty.add(series)
 
-    def all_changed(self) -> None:
-        """Says that late usage is priced differently now."""
-        for booked in self._booked.values():
-            self._dirty.update(booked)
-
     def entries(
         self, on_time: Mapping[SeriesId, Series], terms: AccountTerms, priced_as: PricedAs
     ) -> Iterator[PeriodEntry]:

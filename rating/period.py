@@ -301,7 +301,7 @@ class TenantPeriod:
 
     def _period_lines(self, everything: bool) -> Iterator[RatedLine]:
         """The records of the whole period that changed, or all of them; those that are owed no more come with 0."""
-        self._hand_over()
+        self._handover = self._terms.handover(self._series)
         entries = [
             *self._terms.entries(self._series),
             *self._late.entries(self._series, self._terms, self._without_what_was_handed_over),
@@ -318,12 +318,6 @@ class TenantPeriod:
                 amount = None if old.amount is None else amount_of(0)
                 yield replace(old, quantity=Decimal(0), amount=amount, provisional=not self._closed)
         self._yielded_period = lines
-
-    def _hand_over(self) -> None:
-        handover = self._terms.handover(self._series)
-        if handover.allowances != self._handover.allowances:
-            self._late.all_changed()
-        self._handover = handover
 
     def _without_what_was_handed_over(self, line: Line) -> Line:
         """The line for late usage: of the allowance only that is left which the next period did not take over."""

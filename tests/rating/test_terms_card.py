@@ -224,6 +224,22 @@ def test_late_usage_gives_back_what_the_minimum_of_a_line_charged_for_it() -> No
     }
 
 
+def test_the_order_in_which_late_usage_is_booked_does_not_matter() -> None:
+    made = card({**IN, "minimum": "100"})
+    booked = (("2026-02", 30), ("2026-03", 30), ("2026-05", 3))
+    assert late(made, 60, *booked) == late(made, 60, *reversed(booked))
+
+
+def test_late_usage_that_was_taken_back_does_not_hide_that_of_other_lines() -> None:
+    period = TenantPeriod("acme", PERIOD)
+    used(period, 30, booked="2026-02")
+    used(period, -30, booked="2026-02")
+    period.add(key(), START, "2026-02", {"output_text": Decimal(10)})
+    assert period_records(period.lines(catalog(card(IN, OUT)), closed=True)) == {
+        ("adjustment", "out", "2026-02"): (10, 10)
+    }
+
+
 def test_late_usage_gives_back_what_a_commitment_charged_and_pays_its_overage() -> None:
     made = card({**IN, "commitment": {"amount": "100", "overage_factor": "2"}})
     assert late(made, 60, ("2026-02", 60)) == {

@@ -167,7 +167,8 @@ def token_prices(client: Client, settings: Settings) -> list[TokenPrice]:
         client,
         settings,
         f"SELECT currency, sum(quantity), sum(ifNull(amount, 0)) FROM rated WHERE meter IN ({meters}) AND currency != '' "
-        "AND kind IN ('usage', 'adjustment') AND NOT startsWith(sku, 'uncharged/') GROUP BY currency ORDER BY currency",
+        "AND kind IN ('usage', 'adjustment') AND NOT startsWith(sku, 'uncharged/') "
+        "AND NOT mapContains(dimensions, 'aggregation') GROUP BY currency ORDER BY currency",
     )
     return [TokenPrice(*row) for row in rows]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,7 +18,7 @@ from tests.rating.builders import START, Document, card, key, per_unit, sku
 
 
 def test_the_example_of_the_documentation_is_true(capsys: pytest.CaptureFixture[str]) -> None:
-    example = (documented.__doc__ or "").partition("Example::\n")[2].partition("\n\n    Raises")[0]
+    example = re.split(r"\n\n {4}(?=\S)", (documented.__doc__ or "").partition("Example::\n")[2])[0]
     exec(textwrap.dedent(example), {})  # noqa: S102  # our own example
     assert capsys.readouterr().out == "0.30\n"
     assert "0.30" in example

@@ -99,7 +99,11 @@ class Wallet:
                 raise WalletError(f"{self.tenant_id} has another grant {grant.id}: give this one an id of its own")
             return
         self._grants[grant.id] = grant
-        self._change(self._day(2 * grant.first))
+        begins = self._day(2 * grant.first)
+        if not grant.overage:
+            # What its billing period owes is noted only once a grant is there that pays it: walk the period anew.
+            self._change(min(begins, self._day(2 * self._window.first(self._window.period(grant.first)))))
+        self._change(begins)
 
     def void(self, grant_id: str, hour: int) -> None:
         """From a window on a grant pays no more; of several voids the earliest holds. WalletError: there is no such grant."""

@@ -271,6 +271,10 @@ def test_without_overage_a_top_up_first_pays_what_its_month_owes() -> None:
         "wallet/USD/usage/llama/output 5": "-1 b=1",
     }
     assert paid(made, usage(3, "0.5"))["wallet/USD/usage/llama/output 3"] == "-0.5 b=0.5"
+    first = wallet(grant("a", 1))
+    paid(first, usage(0, "3"))
+    first.grant(grant("b", 10, first=JANUARY + 50, overage=False))
+    assert paid(first, usage(51, "1"))["wallet/USD/usage/llama/output 0"] == "-3 a=1 b=2"
     later = wallet(grant("a", 1, overage=False), grant("b", 10, first=FEBRUARY, overage=False))
     assert paid(later, usage(0, "3")) == {"wallet/USD/usage/llama/output 0": "-1 a=1"}
     allowed = wallet(grant("a", 1), grant("b", 10, first=JANUARY + 10))

@@ -374,6 +374,18 @@ def test_hours_of_a_line_begin_anew_when_the_tiers_do() -> None:
     assert sum(each.amount or 0 for each in rate(card(prices), usage)) == Decimal("1.58")
 
 
+def test_a_value_of_0_is_remembered() -> None:
+    prices = catalog(card({**sku("last", "units.gpus", per_unit("5")), "aggregation": "latest"}))
+    period = TenantPeriod("acme", PERIOD)
+    lines = []
+    for quantity, hour in ((0, 5), (7, 3)):
+        made = change(quantity, (START + hour) * HOUR_US)
+        period.add(made[0], made[1], None, made[2])
+        lines += period.lines(prices, closed=False)
+    found = {each.window_start.hour: each.quantity for each in latest(lines).values() if each.sku == "last"}
+    assert found == {3: 7, 5: -7}, "the event of 5 o'clock said 0, also if that of 3 o'clock comes later"
+
+
 def test_usage_of_an_event_is_read_by_every_aggregation() -> None:
     when = datetime(2026, 1, 1, 0, 45, tzinfo=UTC)
     used = event_usage(when, {"requests": Decimal(1), "units.x": Decimal(2), "input_uncached": Decimal(0)}, api_key="k")

@@ -306,7 +306,7 @@ def test_what_is_forgotten_goes_by_the_cards_of_its_time_wherever_a_flush_falls(
     log.tick(datetime(2026, 4, 20, tzinfo=UTC))
     log.card(card_document(RESERVED, version=2, effective_from="2026-04-01T00:00:00Z"))
     log.tick(datetime(2026, 4, 20, 2, tzinfo=UTC))
-    for run in (driven_by(log, 1), driven_by(log, 100)):
+    for run in (driven_by(log, 1), driven_by(log, 3)):
         assert hours_by_month(run) == {}, "January was forgotten before anybody sold the level"
 
 

@@ -168,6 +168,21 @@ def test_the_stream_comes_to_what_the_pure_engine_says_whatever_the_way() -> Non
     holds()
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_parts_of_ids_and_events_come_back_in_their_order() -> None:
+    log = Log()
+    with_everything(log)
+    for number in range(6):
+        log.batch([usage(f"e{number}", timedelta(seconds=number), units={"sales": "10"}, api_key_id=f"k{number}")])
+    whole, run = rate(log.records).all(), rate(log.records)
+    run.feed(7)
+    run.flush()
+    run.restart()
+    run.all()
+    assert kept_state(run) == kept_state(whole)
+    assert {orjson.loads(key)[-1] for key in run.state if orjson.loads(key)[0] in ("ids", "events")} == {0, 1, 2}
+
+
 def test_new_cards_that_ask_for_more_price_from_the_next_window_on() -> None:
     log = Log()
     log.card(card_document(per_unit("requests", "requests", "0")))

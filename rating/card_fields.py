@@ -209,7 +209,11 @@ PlainSku = Annotated[
     str,
     AfterValidator(_plain_sku),
     WithJsonSchema(
-        {"type": "string", "pattern": r"^[^\u0000- \u007f*?{}]{1,256}$", "not": {"pattern": "^(unrated|uncharged|wallet)/"}}
+        {
+            "type": "string",
+            "pattern": r"^[^\u0000- \u007f*?{}]{1,256}$",
+            "not": {"pattern": "^(unrated|uncharged|wallet)/"},
+        }
     ),
 ]
 """A SKU id without placeholders."""

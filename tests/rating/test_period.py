@@ -228,7 +228,7 @@ def test_the_hours_sum_to_the_price_of_the_period() -> None:
     events: list[Event] = [(key(), START + hour, {"output_text": Decimal(hour + 1)}) for hour in range(20)]
     lines = rated(events, known=catalog(only))
     total = exact_sum(line.amount for line in lines if line.amount is not None)
-    assert total == only.skus[0].charge.price_of(Decimal(210))
+    assert total == only.skus[0].price_model.price_of(Decimal(210))
 
 
 def test_an_early_hour_that_arrives_late_moves_later_hours_across_the_tiers() -> None:

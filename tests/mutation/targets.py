@@ -20,7 +20,7 @@ _TERMS: Final = (
 
 _ASKED: Final[Mapping[str, tuple[str, ...]]] = {
     "money": ("test_money", *_WHOLE),
-    "modifiers": _MODELS,
+    "modifiers": ("test_modifiers", "test_models", "test_price_text", "test_terms_lines", "test_cards", *_WHOLE),
     **{
         f"models/{name}": _MODELS
         for name in ("base", "compiled", "dynamic", "flat", "graduated", "graduated_percentage", "package")
@@ -32,6 +32,9 @@ _ASKED: Final[Mapping[str, tuple[str, ...]]] = {
     "late": (*_PERIOD, *_TERMS),
     "rerating": ("test_rerating", "test_pinned", "test_trial"),
     "credit_notes": ("test_documents",),
+    "documents": ("test_documents",),
+    "statements": ("test_marketplace",),
+    "sla": ("test_sla",),
     **{f"wallets/{name}": _WALLETS for name in ("charges", "debits", "grants", "report", "sweep", "wallet")},
     **{f"terms/{name}": _TERMS for name in ("account", "card", "fees", "lines", "overage", "rollover", "subscription")},
     "showback": ("test_showback",),

@@ -216,3 +216,20 @@ def test_modifiers_that_cannot_be_meant_are_refused_with_words(
         Modifiers.model_validate(fields)
     problems = {each["loc"]: each["msg"] for each in raised.value.errors()}
     assert words in problems[place], problems
+
+
+@pytest.mark.parametrize("model", ["per_unit", "package"])
+def test_what_is_included_may_end_inside_a_unit(model: str) -> None:
+    charge = per_unit("3") if model == "per_unit" else package("3", 1)
+    price = made({"included": "0.5"}, charge).pricer(0)
+    assert [price(quantity) for quantity in (0, 1, 2)] == (
+        [0, 15 * 10**11, 45 * 10**11] if model == "per_unit" else [0, 3 * 10**12, 6 * 10**12]
+    )
+
+
+def test_packages_cheaper_than_the_last_decimal_are_rounded_once() -> None:
+    charge = graduated((None, "0.0000000000001", "0.0000000000003"))
+    charge["tiers"][0]["package"] = "10"
+    price = made({}, charge).pricer(0)
+    # 0.3 + 0.1 for each started ten, in 10^-12, half away from zero.
+    assert [price(quantity) for quantity in (10, 11, 20, 21, 120, 121)] == [0, 1, 1, 1, 2, 2]

@@ -15,6 +15,7 @@ from rating.money import (
     currency_exponent,
     exact_decimal,
     exact_sum,
+    fraction_to_currency,
     from_scaled,
     plain,
     q12,
@@ -147,3 +148,26 @@ def test_the_thread_context_never_matters(precision: int) -> None:
 )
 def test_plain_notation_has_no_exponent_and_no_trailing_zeros(value: str, text: str) -> None:
     assert plain(Decimal(value)) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"), [(0.1, "'0.1'"), (True, "'0.15'"), (float("inf"), "'0.15'"), (None, "'0.15'")]
+)
+def test_a_value_that_is_no_exact_number_is_refused_with_what_to_write(value: object, hint: str) -> None:
+    with pytest.raises(MoneyError, match="write it as a string") as refused:
+        exact_decimal(value)
+    assert str(refused.value).endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "rounded"),
+    [
+        (Fraction(1, 3), "USD", "0.33"),
+        (Fraction(1, 200), "USD", "0.01"),
+        (Fraction(-1, 200), "USD", "-0.01"),
+        (Fraction(7, 2), "JPY", "4"),
+        (Fraction(12_345, 10_000), "KWD", "1.235"),
+    ],
+)
+def test_an_exact_fraction_is_rounded_once_to_the_currency(amount: Fraction, currency: str, rounded: str) -> None:
+    assert str(fraction_to_currency(amount, currency)) == rounded

@@ -34,7 +34,7 @@ def print_whole(made: Table) -> None:
         console.print(made)
         return
     needed = console.measure(made, options=console.options.update(max_width=_WIDEST)).maximum
-    type(console)(highlight=False, width=max(console.width, needed)).print(made)
+    console.print(made, width=max(console.width, needed), crop=False)
 
 
 def invoice_json(invoice: Invoice) -> dict[str, object]:

@@ -82,7 +82,7 @@ def _results(*, rerouted: int = 0) -> Results:
 
 @pytest.fixture(params=[80, 120])
 def terminal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Console:
-    shown = Console(file=io.StringIO(), width=request.param, color_system=None, highlight=False)
+    shown = Console(file=io.StringIO(), width=request.param, color_system=None, highlight=False, force_terminal=True)
     for module in (output, screen, invoice_view):
         monkeypatch.setattr(module, "console", shown)
     return shown

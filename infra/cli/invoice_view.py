@@ -34,7 +34,7 @@ def print_whole(made: Table) -> None:
         console.print(made)
         return
     needed = console.measure(made, options=console.options.update(max_width=_WIDEST)).maximum
-    console.print(made, width=max(console.width, needed), crop=False)
+    type(console)(file=console.file, highlight=False, width=max(console.width, needed)).print(made)
 
 
 def invoice_json(invoice: Invoice) -> dict[str, object]:

@@ -137,3 +137,12 @@ def test_the_tiers_of_a_line_stand_below_it_with_their_amounts(terminal: Console
     assert lines[start + 1] == "up to 500,000 at 0.45 per 1,000,000 2,000,000 123.123456789012"
     assert lines[start + 2] == "above 500,000 at 0.45 per 1,000,000 2,000,000 123.123456789012"
     assert "total 24,691.36 USD" in lines
+
+
+def test_a_table_is_whole_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = Console(file=io.StringIO(), width=80, highlight=False)
+    monkeypatch.setattr(invoice_view, "console", pipe)
+    wide = output.table("", "a", "b")
+    wide.add_row("1" * 70, "2" * 70)
+    invoice_view.print_whole(wide)
+    assert f"{'1' * 70} {'2' * 70}" in " ".join(_printed(pipe).split())

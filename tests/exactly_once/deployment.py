@@ -62,7 +62,7 @@ class Deployment:
         self.workers.append(worker)
         return worker
 
-    def await_caught_up(self, *workers: Worker, timeout: float = 40.0) -> None:
+    def await_caught_up(self, *workers: Worker, timeout: float = 90.0) -> None:
         """Wait until both input topics are read and committed to their ends, while these workers stay alive."""
         with _Progress(self.settings) as progress:
 

@@ -112,7 +112,7 @@ class Worker:
         assert failures, f"worker {self.name} did not say why it ended"
         return str(failures[0]["code"]), str(failures[0]["reason"])
 
-    def await_partitions(self, number: int, timeout: float = 40.0) -> None:
+    def await_partitions(self, number: int, timeout: float = 90.0) -> None:
         """Wait until it has taken over at least this many partitions (of both of its topics, over all its life)."""
         eventually(
             lambda: not self.running or len(self.events("partition.restored")) >= number,

@@ -27,7 +27,7 @@ _ASKED: Final[Mapping[str, tuple[str, ...]]] = {
     },
     **{f"models/{name}": _MODELS for name in ("per_unit", "tiers", "volume")},
     "models/percentage": ("test_percentage", *_MODELS),
-    "series": _PERIOD,
+    "series": (*_PERIOD, "test_aggregations", "test_percentage", *_TERMS),
     "period": _PERIOD,
     "late": (*_PERIOD, *_TERMS),
     "rerating": ("test_rerating", "test_pinned", "test_trial"),

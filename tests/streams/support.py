@@ -377,3 +377,14 @@ def written_fits(run: Run) -> None:
 def restartable(run: Run) -> None:
     run.restart()
     run.processor.snapshot(run.position)
+
+
+def rate_in_steps(records: Sequence[SourceRecord], step: int, *, restart: bool = True) -> Run:
+    """The rating stage over a whole log, `step` records at a time, with another owner after each flush if `restart`."""
+    run = rate(records)
+    while run.read < len(run.records):
+        run.feed(step)
+        run.flush()
+        if restart:
+            run.restart()
+    return run

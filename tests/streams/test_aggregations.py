@@ -24,7 +24,7 @@ from rating.windows import hour_of, period_of
 from schemas.decimals import format_decimal
 from schemas.events import TokenUsage
 from schemas.instants import format_instant, to_microseconds
-from tests.streams.support import START, Log, Run, card_document, key_of, per_unit, rate, usage
+from tests.streams.support import START, Log, Run, card_document, key_of, per_unit, rate, rate_in_steps, usage
 from tests.streams.test_function_of_the_log import driven, kept_state
 
 HOUR_US = 3_600_000_000
@@ -261,16 +261,6 @@ def hours_by_month(run: Run) -> dict[str, tuple[int, Decimal]]:
     return {month: (len(hours), sum(hours, Decimal(0))) for month, hours in sorted(found.items())}
 
 
-def driven_by(log: Log, step: int, *, restart: bool = True) -> Run:
-    run = rate(log.records)
-    while run.read < len(log.records):
-        run.feed(step)
-        run.flush()
-        if restart:
-            run.restart()
-    return run
-
-
 def test_a_level_goes_on_without_events_over_months_that_are_forgotten() -> None:
     log = reserved_log()
     log.batch([level("up", "2", datetime(2026, 1, 10, tzinfo=UTC))])
@@ -285,7 +275,7 @@ def test_a_level_goes_on_without_events_over_months_that_are_forgotten() -> None
         "2026-03": (31 * 24, Decimal(31 * 24)),
         "2026-04": (20 * 24 + 6, Decimal(20 * 24 + 6)),
     }
-    runs = [driven_by(log, 1), driven_by(log, 100, restart=False)]
+    runs = [rate_in_steps(log.records, 1), rate_in_steps(log.records, 100, restart=False)]
     for run in runs:
         assert hours_by_month(run) == expected
         assert kept_state(run) == kept_state(runs[0])
@@ -296,7 +286,7 @@ def test_what_forgotten_months_left_of_a_level_is_kept() -> None:
     log = reserved_log()
     log.batch([level("up", "2", datetime(2026, 1, 10, tzinfo=UTC))])
     log.tick(datetime(2026, 4, 20, tzinfo=UTC))
-    run = driven_by(log, 1)
+    run = rate_in_steps(log.records, 1)
     kept = {key: value for key, value in run.state.items() if orjson.loads(key)[0] == "level"}
     ((key, value),) = kept.items()
     assert (orjson.loads(key)[-2:], orjson.loads(value)[1:]) == (["units.gpus", ""], [2 * 10**9])
@@ -309,7 +299,7 @@ def test_a_level_that_is_sold_later_counts_the_changes_before() -> None:
     log.batch([level("up", "3", timedelta(0))])
     log.card(card_document(RESERVED, version=2, effective_from="2026-01-10T05:00:00Z"))
     log.tick(START + timedelta(hours=6, minutes=1))
-    for run in (driven_by(log, 1), driven_by(log, 100)):
+    for run in (rate_in_steps(log.records, 1), rate_in_steps(log.records, 100)):
         assert hours_by_month(run) == {"2026-01": (2, Decimal(6))}
 
 
@@ -321,7 +311,7 @@ def test_what_is_forgotten_goes_by_the_cards_of_its_time_wherever_a_flush_falls(
     log.tick(datetime(2026, 4, 20, tzinfo=UTC))
     log.card(card_document(RESERVED, version=2, effective_from="2026-04-01T00:00:00Z"))
     log.tick(datetime(2026, 4, 20, 2, tzinfo=UTC))
-    for run in (driven_by(log, 1), driven_by(log, 3)):
+    for run in (rate_in_steps(log.records, 1), rate_in_steps(log.records, 3)):
         assert hours_by_month(run) == {}, "January was forgotten before anybody sold the level"
 
 
@@ -330,7 +320,7 @@ def test_a_late_change_adjusts_closed_months_and_moves_the_open_one() -> None:
     log.batch([level("up", "1", datetime(2026, 1, 10, tzinfo=UTC))])
     log.tick(datetime(2026, 3, 3, 0, 30, tzinfo=UTC))
     log.batch([level("late", "1", datetime(2026, 1, 31, tzinfo=UTC))])
-    for run in (driven_by(log, 1), driven_by(log, 100)):
+    for run in (rate_in_steps(log.records, 1), rate_in_steps(log.records, 100)):
         adjusted = {
             (record["service_period"], record["billing_period"]): record["quantity"]
             for record in run.last().values()

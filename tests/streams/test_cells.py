@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.streams.support import Log, card_document, per_unit, rate, usage
+from tests.streams.support import Log, card_document, per_unit, rate, rate_in_steps, usage
 
 START = datetime(2026, 3, 28, tzinfo=UTC)
 """A Saturday; summer time begins in Berlin on the next day at 01:00 UTC."""
@@ -68,12 +68,7 @@ def events() -> list[Any]:
 
 def totals(log: Log, step: int, restart: bool = False) -> dict[str, tuple[str, str]]:
     """Quantity and amount of the month by line."""
-    run = rate(log.records)
-    while run.read < len(run.records):
-        run.feed(step)
-        run.flush()
-        if restart:
-            run.restart()
+    run = rate_in_steps(log.records, step, restart=restart)
     found: dict[str, tuple[Any, Any]] = {}
     for record in run.last().values():
         before = found.get(record["sku"], (Decimal(0), Decimal(0)))

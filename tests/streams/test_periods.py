@@ -11,7 +11,7 @@ import pytest
 
 from rating.windows import HOUR
 from streams.restore import POSITION_KEY
-from tests.streams.support import Log, Run, card_document, per_unit, rate, usage
+from tests.streams.support import Log, Run, card_document, per_unit, rate, rate_in_steps, usage
 
 PRICED = card_document(per_unit("{model}/input", "input", "0.01"), not_charged=["output", "requests"])
 
@@ -178,12 +178,7 @@ def test_fees_and_minimum_are_owed_once_for_each_period_in_which_time_stood(step
     log.batch([usage("a", at(1, 10)), usage("other", at(1, 10), tenant_id="globex")])
     log.batch([usage("b", at(2, 10), input_tokens=250)])
     log.tick(at(3, 1, 12))
-    run = rate(log.records)
-    while run.read < len(log.records):
-        run.feed(step)
-        run.flush()
-        if restart:
-            run.restart()
+    run = rate_in_steps(log.records, step, restart=restart)
     assert period_lines(run) == {
         ("platform", "2026-01"): ("5", False),
         ("minimum", "2026-01"): ("2", False),

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.rerating import OrderedPrice, RerateOrdered
 from streams.restore import POSITION_KEY
-from tests.streams.support import Log, Run, card_document, per_unit, rate, usage
+from tests.streams.support import Log, Run, card_document, per_unit, rate, rate_in_steps, usage
 
 
 def at(month: int, day: int, hour: int = 0) -> datetime:
@@ -153,12 +153,7 @@ def test_late_usage_of_a_month_that_was_priced_again_costs_the_new_price(step: i
     log.control(order())
     log.batch([usage("mar", at(3, 5))])
     log.batch([usage("later", at(1, 15))])
-    run = rate(log.records)
-    while run.read < len(log.records):
-        run.feed(step)
-        run.flush()
-        if restart:
-            run.restart()
+    run = rate_in_steps(log.records, step, restart=restart)
     assert corrections(run) == {
         ("llama/input", "2026-02"): ("100", "10"),
         ("llama/input/rerated", "2026-02"): ("0", "-27"),

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.streams.support import Log, Run, card_document, per_unit, rate, usage
+from tests.streams.support import Log, Run, card_document, per_unit, rate_in_steps, usage
 
 ROLLING = card_document(
     {**per_unit("in", "input", "1"), "included": {"quantity": "300", "rollover": "150"}},
@@ -26,16 +26,6 @@ def log_with(card: dict[str, Any], tenant: str = "acme") -> Log:
     log.card(card)
     log.assign(tenant)
     return log
-
-
-def run_in_steps(log: Log, step: int, restart: bool) -> Run:
-    run = rate(log.records)
-    while run.read < len(log.records):
-        run.feed(step)
-        run.flush()
-        if restart:
-            run.restart()
-    return run
 
 
 def charged(run: Run, sku: str) -> dict[tuple[str, str, str], tuple[str, str]]:
@@ -66,7 +56,7 @@ def test_an_allowance_goes_on_into_the_next_month(step: int, restart: bool) -> N
     log.batch([usage("a", at(1, 10), input_tokens=200)])
     log.batch([usage("b", at(2, 10), input_tokens=500)])
     log.tick(at(3, 5))
-    run = run_in_steps(log, step, restart)
+    run = rate_in_steps(log.records, step, restart=restart)
     # January leaves 100: of the 500 tokens of February 400 are included.
     assert charged(run, "in") == {
         ("usage", "2026-01-10T00:00:00Z", "2026-01"): ("200", "0"),
@@ -84,7 +74,7 @@ def test_usage_in_the_grace_takes_its_part_of_the_allowance_back_from_the_next_m
     log.batch([usage("grace", at(1, 31), input_tokens=60)])
     log.batch([usage("c", at(2, 1, 7), input_tokens=10)])
     log.tick(at(2, 5))
-    run = run_in_steps(log, step, restart)
+    run = rate_in_steps(log.records, step, restart=restart)
     assert charged(run, "in") == {
         ("usage", "2026-01-10T00:00:00Z", "2026-01"): ("200", "0"),
         ("usage", "2026-01-31T00:00:00Z", "2026-01"): ("60", "0"),
@@ -101,7 +91,7 @@ def test_records_say_the_allowance_that_was_carried_in_last_also_where_no_amount
     log.batch([usage("a", at(1, 10), input_tokens=200)])
     log.batch([usage("b", at(2, 1, 5), input_tokens=50)])
     log.batch([usage("grace", at(1, 31), input_tokens=60)])
-    run = run_in_steps(log, step, restart)
+    run = rate_in_steps(log.records, step, restart=restart)
     february = run.last()["acme", "in", "usage", "hour", "2026-02-01T05:00:00Z", "2026-02"]
     assert (february["amount"], february["dimensions"]["allowance_carried_in"]) == ("0", "40")
 
@@ -113,7 +103,7 @@ def test_usage_after_closing_finds_only_what_was_not_carried_on(step: int, resta
     log.batch([usage("b", at(2, 10), input_tokens=500)])
     log.batch([usage("late", at(1, 20), input_tokens=80)])
     log.tick(at(2, 12))
-    run = run_in_steps(log, step, restart)
+    run = rate_in_steps(log.records, step, restart=restart)
     # 200 were left, 150 went on; the late 80 find 50.
     assert charged(run, "in")["adjustment", "2026-02-01T00:00:00Z", "2026-01"] == ("80", "30")
     assert charged(run, "in")["usage", "2026-02-10T00:00:00Z", "2026-02"] == ("500", "50")
@@ -125,7 +115,7 @@ def test_what_a_month_takes_over_is_kept_while_the_one_before_is_forgotten(resta
     log.batch([usage("a", at(1, 10), input_tokens=200)])
     log.batch([usage("b", at(2, 10), input_tokens=380)])
     log.tick(at(3, 12))
-    run = run_in_steps(log, 1, restart)
+    run = rate_in_steps(log.records, 1, restart=restart)
     assert not [key for key in run.state if b'"2026-01"' in key], "January is forgotten"
     assert openings(run)["acme", "2026-02"] == [[["in", "input", "100"]], []]
     log.batch([usage("late", at(2, 20), input_tokens=40)])
@@ -144,7 +134,7 @@ def test_a_fee_in_advance_stands_on_the_invoice_of_the_month_before(step: int, r
     log = log_with(ADVANCE)
     log.batch([usage("other", at(1, 10), tenant_id="globex")])
     log.batch([usage("more", at(2, 10), tenant_id="globex")])
-    run = run_in_steps(log, step, restart)
+    run = rate_in_steps(log.records, step, restart=restart)
     assert charged(run, "fee") == {
         ("flat_fee", "2026-01-01T00:00:00Z", "2026-01"): ("31", "28"),
         ("flat_fee", "2026-01-01T00:00:00Z", "2026-02"): ("28", "28"),
@@ -161,7 +151,7 @@ def test_a_subscription_that_ends_early_gets_back_the_days_it_paid_in_advance(st
     # The tenant leaves on the 15th, and says so when January is closed already.
     log.assign("acme", "free", since=at(2, 15))
     log.tick(at(2, 20))
-    run = run_in_steps(log, step, restart)
+    run = rate_in_steps(log.records, step, restart=restart)
     assert charged(run, "fee") == {
         ("flat_fee", "2026-01-01T00:00:00Z", "2026-01"): ("31", "28"),
         ("flat_fee", "2026-01-01T00:00:00Z", "2026-02"): ("28", "28"),
@@ -184,7 +174,7 @@ def test_the_terms_of_a_card_are_kept_up_to_date_and_close_with_the_month(step: 
     log.batch([usage("b", at(1, 11), input_tokens=50)])
     log.tick(at(2, 3))
     log.batch([usage("late", at(1, 12), input_tokens=600)])
-    run = run_in_steps(log, step, restart)
+    run = rate_in_steps(log.records, step, restart=restart)
     month = {
         (record["kind"], record["sku"], record["billing_period"]): record["amount"]
         for record in run.last().values()

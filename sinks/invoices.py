@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from infra.clickhouse import store_errors
 from infra.config import Settings
 from infra.logs import get_logger
@@ -19,6 +17,7 @@ from rating.overrides import parse_overrides
 from rating.rated import RatedLine
 from rating.windows import WindowSize
 from schemas.kinds import Kind
+from sinks.published import control_records
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -166,7 +165,7 @@ def load_cards(client: Client, settings: Settings) -> Sequence[RateCard]:
     A card that this deployment's workers had to refuse (it breaks the rules of cards) priced nothing and is left out.
     """
     found: dict[tuple[str, int], RateCard] = {}
-    for data in _control_records(client, Kind.RATE_CARD):
+    for data in control_records(client, Kind.RATE_CARD):
         try:
             card = parse_card(
                 data.get("card"), window=WindowSize(settings.window_minutes), context_edges=settings.context_edges
@@ -176,7 +175,7 @@ def load_cards(client: Client, settings: Settings) -> Sequence[RateCard]:
             continue
         found.setdefault((card.id, card.version), card)
     special: list[RateCard] = []
-    for data in _control_records(client, Kind.ASSIGNMENT):
+    for data in control_records(client, Kind.ASSIGNMENT):
         try:
             overrides = parse_overrides(data["overrides"]) if data.get("overrides") else None
         except RatingError as error:
@@ -186,14 +185,3 @@ def load_cards(client: Client, settings: Settings) -> Sequence[RateCard]:
             card.with_overrides(overrides) for card in found.values() if overrides and card.id == data["card_id"]
         ]
     return (*found.values(), *special)
-
-
-def _control_records(client: Client, kind: Kind) -> Iterator[dict[str, Any]]:
-    """The data of the control records of a kind, oldest first."""
-    with store_errors("reading published rate cards and assignments"):
-        rows = client.query(
-            "SELECT data FROM control WHERE kind = {kind:String} ORDER BY appended_at, id",
-            parameters={"kind": kind.value},
-        ).result_rows
-    for (data,) in rows:
-        yield orjson.loads(data)

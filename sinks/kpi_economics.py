@@ -13,7 +13,7 @@ from rating.meters import GROUP_METERS
 from rating.money import q12
 from sinks.kpi_scope import Scope, ask
 from sinks.kpi_usage import DEFAULT_OBJECTIVE, GOOD, Objective
-from sinks.queries import IDLE
+from sinks.queries import IDLE, ratio
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -231,8 +231,3 @@ def comparison(
         )
         for name, price, speed, share in inputs
     ]
-
-
-def ratio(amount: Decimal | int, parts: Decimal | int) -> Decimal | None:
-    """An exact ratio to 12 decimals; None of nothing."""
-    return q12(Fraction(amount) / Fraction(parts)) if parts else None

@@ -106,17 +106,17 @@ class GpuTypeUsage:
     @property
     def tokens_per_gpu_hour(self) -> Decimal | None:
         """Tokens per allocated GPU-hour; None without GPU time."""
-        return _ratio(self.tokens, self.allocated_hours)
+        return ratio(self.tokens, self.allocated_hours)
 
     @property
     def tokens_per_busy_hour(self) -> Decimal | None:
         """Tokens per hour in which the GPU worked; None if it never did."""
-        return _ratio(self.tokens, self.busy_hours)
+        return ratio(self.tokens, self.busy_hours)
 
     @property
     def utilisation(self) -> Decimal | None:
         """Share of all observed time, idle included, in which the GPU worked."""
-        return _ratio(self.busy_hours, self.allocated_hours + self.idle_hours)
+        return ratio(self.busy_hours, self.allocated_hours + self.idle_hours)
 
 
 def gpu_types(client: Client, settings: Settings) -> list[GpuTypeUsage]:
@@ -157,7 +157,7 @@ class TokenPrice:
     @property
     def per_million(self) -> Decimal | None:
         """Average price of a million tokens; None without tokens."""
-        return _ratio(self.amount * _MILLION, self.tokens)
+        return ratio(self.amount * _MILLION, self.tokens)
 
 
 def token_prices(client: Client, settings: Settings) -> list[TokenPrice]:
@@ -179,5 +179,6 @@ def _query(client: Client, settings: Settings, sql: str) -> list[tuple[Any, ...]
     return [tuple(row) for row in rows]
 
 
-def _ratio(amount: Decimal | int, parts: Decimal | int) -> Decimal | None:
+def ratio(amount: Decimal | int, parts: Decimal | int) -> Decimal | None:
+    """An exact ratio to 12 decimals; None of nothing."""
     return q12(Fraction(amount) / Fraction(parts)) if parts else None

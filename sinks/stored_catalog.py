@@ -5,12 +5,8 @@ Workers let a version that reaches back into closed months begin later; here eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from infra.clickhouse import store_errors
 from infra.config import Settings
 from infra.logs import get_logger
 from rating.cards import parse_card
@@ -20,6 +16,7 @@ from rating.overrides import parse_overrides
 from rating.windows import WindowSize
 from schemas.control import AccountAssigned
 from schemas.kinds import Kind
+from sinks.published import control_records
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -31,13 +28,13 @@ def load_catalog(client: Client, settings: Settings) -> Catalog:
     """Every card and assignment that was published; those that workers had to refuse are left out. Raises StoreError."""
     window = WindowSize(settings.window_minutes)
     catalog = Catalog(window)
-    for data in _control_records(client, Kind.RATE_CARD):
+    for data in control_records(client, Kind.RATE_CARD):
         try:
             card = parse_card(data.get("card"), window=window, context_edges=settings.context_edges)
             catalog = catalog.with_card(card)
         except RatingError as error:
             log.warning("catalog.card_left_out", reason=str(error))
-    for data in _control_records(client, Kind.ASSIGNMENT):
+    for data in control_records(client, Kind.ASSIGNMENT):
         try:
             catalog = catalog.with_assignment(_assignment(data, window))
         except (RatingError, ValueError) as error:
@@ -54,13 +51,3 @@ def _assignment(data: dict[str, Any], window: WindowSize) -> Assignment:
         None if assigned.effective_to is None else window.index_of(assigned.effective_to),
         parse_overrides(assigned.overrides) if assigned.overrides else None,
     )
-
-
-def _control_records(client: Client, kind: Kind) -> Iterator[dict[str, Any]]:
-    with store_errors("reading published rate cards and assignments"):
-        rows = client.query(
-            "SELECT data FROM control WHERE kind = {kind:String} ORDER BY appended_at, id",
-            parameters={"kind": kind.value},
-        ).result_rows
-    for (data,) in rows:
-        yield orjson.loads(data)
